@@ -1,0 +1,111 @@
+"""filterdb: a database of convolution filters, and a verdict on every layer.
+
+>>> import filterdb                                  # doctest: +SKIP
+>>> filterdb.check("resnet18.pth")                   # doctest: +SKIP
+>>> filterdb.open("mydb").ingest(["models/"])        # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from filterdb._version import __version__
+
+if TYPE_CHECKING:
+    from filterdb.checking import Check, LayerCheck, check
+    from filterdb.database import Database
+    from filterdb.database import open_database as open  # noqa: A004
+    from filterdb.errors import (
+        CorruptFileError,
+        DamagedStoreError,
+        DatabaseNotFoundError,
+        FilterDBError,
+        LimitError,
+        MetadataError,
+        MissingExtraError,
+        ModelNotFoundError,
+        NoConvolutionError,
+        QueryError,
+        ReadError,
+        SchemaVersionError,
+        StoreError,
+        UnknownFormatError,
+        UnsupportedFormatError,
+    )
+    from filterdb.layer import ConvLayer, ModelFile, Skipped
+    from filterdb.reading import read
+    from filterdb.stats.verdict import Thresholds
+
+# Public name -> the module that has it. Resolved at first use, so that `import filterdb` costs
+# nothing but this file.
+_HOME = {
+    "Check": "filterdb.checking",
+    "ConvLayer": "filterdb.layer",
+    "CorruptFileError": "filterdb.errors",
+    "DamagedStoreError": "filterdb.errors",
+    "Database": "filterdb.database",
+    "DatabaseNotFoundError": "filterdb.errors",
+    "FilterDBError": "filterdb.errors",
+    "LayerCheck": "filterdb.checking",
+    "LimitError": "filterdb.errors",
+    "MetadataError": "filterdb.errors",
+    "MissingExtraError": "filterdb.errors",
+    "ModelFile": "filterdb.layer",
+    "ModelNotFoundError": "filterdb.errors",
+    "NoConvolutionError": "filterdb.errors",
+    "QueryError": "filterdb.errors",
+    "ReadError": "filterdb.errors",
+    "SchemaVersionError": "filterdb.errors",
+    "Skipped": "filterdb.layer",
+    "StoreError": "filterdb.errors",
+    "Thresholds": "filterdb.stats.verdict",
+    "UnknownFormatError": "filterdb.errors",
+    "UnsupportedFormatError": "filterdb.errors",
+    "check": "filterdb.checking",
+    "open": "filterdb.database",
+    "read": "filterdb.reading",
+}
+_OTHER_NAME = {"open": "open_database"}
+
+__all__ = [
+    "Check",
+    "ConvLayer",
+    "CorruptFileError",
+    "DamagedStoreError",
+    "Database",
+    "DatabaseNotFoundError",
+    "FilterDBError",
+    "LayerCheck",
+    "LimitError",
+    "MetadataError",
+    "MissingExtraError",
+    "ModelFile",
+    "ModelNotFoundError",
+    "NoConvolutionError",
+    "QueryError",
+    "ReadError",
+    "SchemaVersionError",
+    "Skipped",
+    "StoreError",
+    "Thresholds",
+    "UnknownFormatError",
+    "UnsupportedFormatError",
+    "__version__",
+    "check",
+    "open",
+    "read",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(import_module(_HOME[name]), _OTHER_NAME.get(name, name))
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,115 @@
+"""How checked networks look in a terminal: one in full, or several in one table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from filterdb.cli.output import new_table, number, percent, plain, show, verdict_text
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from filterdb.checking import Check
+    from filterdb.errors import ReadError
+
+QUIET = ("healthy", "undefined")
+"""Layer verdicts that need no explanation below the table."""
+
+
+def show_network(result: Check, *, limit: int | None) -> None:
+    """Print a network: verdict and reasons first, then its layers, then what was left out."""
+    file, covered = result.file, result.coverage
+    click.echo()
+    name = plain(Path(file.source).name)
+    source = plain(f"{file.format}, {file.producer}" if file.producer else file.format)
+    show(f"[bold]{name}[/]  ({source})  {verdict_text(result.verdict)}")
+    for reason in result.reasons:
+        show(f"  {plain(reason)}")
+    show(layer_table(result))
+    explained = [row for row in result.layers if row.verdict not in QUIET]
+    shown = explained[:limit]
+    if shown:
+        show("[bold]Why[/]")
+    for row in shown:
+        show(f"  {plain(row.layer.name)}: {verdict_text(row.verdict)}. {plain(row.reason)}")
+    if len(explained) > len(shown):
+        show(f"  ... and {len(explained) - len(shown)} more layers: --all shows them.")
+    show(
+        f"[bold]Covered[/]  {covered['analysed']} of {covered['conv_layers']} convolution layers "
+        f"have shape statistics; {covered['filters']:,} filters in all."
+    )
+    show_skipped(result, limit)
+
+
+def layer_table(result: Check) -> Table:
+    """One row a layer."""
+    numbers = ("#", "filters", "sparse", "H", "H/T_H", "orth.")
+    table = new_table("#", "layer", "kernel", "kind", *numbers[1:], "verdict", right=numbers)
+    table.columns[1].overflow = "fold"
+    for row in result.layers:
+        quality = row.quality
+        table.add_row(
+            str(row.layer.index),
+            plain(row.layer.name),
+            "x".join(map(str, row.layer.kernel)),
+            row.layer.kind,
+            f"{row.layer.n_filters:,}",
+            percent(quality.sparsity),
+            number(quality.variance_entropy),
+            number(quality.entropy_ratio),
+            number(quality.orthogonality),
+            verdict_text(row.verdict),
+        )
+    return table
+
+
+def show_skipped(result: Check, limit: int | None) -> None:
+    """Print what was not analysed, by reason, with a few names each."""
+    skipped = result.file.skipped
+    if not skipped:
+        return
+    show("[bold]Not analysed[/]")
+    names: dict[str, list[str]] = {}
+    for item in skipped:
+        names.setdefault(item.reason, []).append(item.name)
+    few = None if limit is None else 3
+    for reason, members in names.items():
+        more = f" and {len(members) - 3} more" if few and len(members) > 3 else ""
+        show(f"  {len(members)}  {plain(reason)} ({plain(', '.join(members[:few]))}{more})")
+
+
+def show_summary(results: Sequence[Check | ReadError]) -> None:
+    """Print several networks side by side, then what stands behind each verdict."""
+    from filterdb.errors import ReadError
+
+    numbers = ("layers", "analysed", "filters", "degenerate")
+    table = new_table("file", "format", *numbers, "verdict", right=numbers)
+    table.columns[0].overflow = "fold"
+    for result in results:
+        if isinstance(result, ReadError):
+            name = plain(Path(result.file or "").name)
+            table.add_row(name, "–", "–", "–", "–", "–", "[bold red]unreadable[/]")
+            continue
+        covered = result.coverage
+        table.add_row(
+            plain(Path(result.file.source).name),
+            plain(result.file.format),
+            str(covered["conv_layers"]),
+            str(covered["analysed"]),
+            f"{covered['filters']:,}",
+            percent(result.degenerate_share),
+            verdict_text(result.verdict),
+        )
+    show(table)
+    verdicts = Counter("unreadable" if isinstance(r, ReadError) else r.verdict for r in results)
+    counted = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
+    show(f"[bold]{len(results)} files[/]: {counted}. "
+         "'degenerate' is the share of filters in degenerate layers.")  # fmt: skip
+    for result in results:
+        if not isinstance(result, ReadError) and result.verdict != "healthy":
+            show(f"  {plain(Path(result.file.source).name)}: {plain(result.reasons[0])}")

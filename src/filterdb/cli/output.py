@@ -1,0 +1,131 @@
+"""Tables, JSON, CSV and progress: the only place that prints.
+
+Data goes to stdout, everything else to stderr, so that a pipe gets nothing but data.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+Progress = Callable[[int, int, str], None]
+"""Called with: items done, items in all, the item at work."""
+
+VERDICT_STYLE = {
+    "healthy": "green",
+    "degenerate": "bold red",
+    "sparse": "red",
+    "low diversity": "red",
+    "random": "red",
+    "invalid": "bold red",
+    "undecided": "yellow",
+    "undefined": "dim",
+}
+
+
+def console_for(renderable: RenderableType) -> Console:
+    """A console on stdout: as wide as the terminal, or as the content where there is none."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=10_000)
+        console.width = max(console.measure(renderable).maximum, 80)
+    return console
+
+
+def show(renderable: RenderableType) -> None:
+    """Print a table or a text to stdout, without trailing blanks."""
+    console = console_for(renderable)
+    if console.is_terminal:
+        console.print(renderable)
+        return
+    with console.capture() as capture:
+        console.print(renderable)
+    click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def new_table(*columns: str, right: Sequence[str] = (), title: str | None = None) -> Table:
+    """An empty table in the house's style; the columns named in ``right`` hold numbers."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="right" if name in right else "left")
+    return table
+
+
+def verdict_text(verdict: str | None) -> str:
+    """A verdict in its colour, as rich markup."""
+    style = VERDICT_STYLE.get(verdict or "", "bold red")
+    return f"[{style}]{verdict or 'unreadable'}[/]"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A measure for people; a dash where it is undefined."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def percent(value: float | None) -> str:
+    """A share for people; a dash where it is undefined."""
+    return "–" if value is None else f"{100 * value:.0f} %"
+
+
+def plain(text: object) -> str:
+    """A value from a file as rich text: never read as markup, control characters shown."""
+    from rich.markup import escape
+
+    if text is None:
+        return "–"
+    return escape("".join(c if c.isprintable() else "�" for c in str(text)))
+
+
+def print_json(data: object) -> None:
+    """Print JSON to stdout. Undefined numbers are None by now: a NaN is a fault of ours."""
+    click.echo(json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False))
+
+
+def print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows as CSV to stdout, the header from the first one."""
+    if rows:
+        writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Progress | None]:
+    """A progress bar with an estimate on stderr, or None where that is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn(label),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[item]}"),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=None, item="")
+
+        def report(done: int, total: int, item: str) -> None:
+            bar.update(task, completed=done, total=total, item=plain(item))
+
+        yield report

@@ -1,0 +1,118 @@
+"""What can go wrong, as one tree.
+
+::
+
+    FilterDBError
+    ├── ReadError (ValueError)
+    │   ├── UnknownFormatError
+    │   ├── UnsupportedFormatError (NotImplementedError)
+    │   ├── CorruptFileError
+    │   ├── LimitError
+    │   └── NoConvolutionError
+    ├── StoreError
+    │   ├── DatabaseNotFoundError (FileNotFoundError)
+    │   ├── SchemaVersionError
+    │   ├── ModelNotFoundError (LookupError)
+    │   └── DamagedStoreError
+    ├── QueryError (ValueError)
+    ├── MetadataError (ValueError)
+    └── MissingExtraError (ImportError)
+
+Each class is also the builtin that a caller would catch without knowing filterdb. Messages are
+whole sentences: what is wrong, and the mend. Low layers need not know the file they work for:
+the boundary that does attaches it with :meth:`ReadError.at`.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+
+class FilterDBError(Exception):
+    """Base of everything that filterdb raises on purpose."""
+
+
+class ReadError(FilterDBError, ValueError):
+    """A file could not be turned into convolution layers.
+
+    Parameters
+    ----------
+    message
+        What is wrong and what to do about it, without the file's name.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.file: str | None = None
+        self.layer: str | None = None
+
+    def at(self, *, file: str | None = None, layer: str | None = None) -> Self:
+        """Attach the file or the layer, unless a deeper boundary already has."""
+        self.file = self.file or file
+        self.layer = self.layer or layer
+        return self
+
+    @property
+    def reason(self) -> str:
+        """The message with its layer, but without the file: for a row that names the file."""
+        return f"layer {self.layer!r}: {self.message}" if self.layer else self.message
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.reason}" if self.file else self.reason
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Worker processes hand errors back: the address has to survive the pickling.
+        return (type(self), (self.message,), {"file": self.file, "layer": self.layer})
+
+
+class UnknownFormatError(ReadError):
+    """The content matches no format that filterdb has heard of."""
+
+
+class UnsupportedFormatError(ReadError, NotImplementedError):
+    """The content is recognised, but there is no reader for it (yet)."""
+
+
+class CorruptFileError(ReadError):
+    """The file is damaged, cut short, or contradicts itself."""
+
+
+class LimitError(ReadError):
+    """The file asks for more memory, depth or time than its size can justify."""
+
+
+class NoConvolutionError(ReadError):
+    """The file was read, and holds no convolution weights."""
+
+
+class StoreError(FilterDBError):
+    """A database could not be used as asked."""
+
+
+class DatabaseNotFoundError(StoreError, FileNotFoundError):
+    """There is no database where one was expected."""
+
+
+class SchemaVersionError(StoreError):
+    """The database was written by a newer (or foreign) program."""
+
+
+class ModelNotFoundError(StoreError, LookupError):
+    """No model of that name or number is in the database."""
+
+
+class DamagedStoreError(StoreError):
+    """A payload is missing or its bytes are not those that were stored."""
+
+
+class QueryError(FilterDBError, ValueError):
+    """A ``--where`` expression is not valid SQL over the catalogue's columns."""
+
+
+class MetadataError(FilterDBError, ValueError):
+    """A metadata CSV cannot be matched with files."""
+
+
+class MissingExtraError(FilterDBError, ImportError):
+    """An optional dependency is needed; the message has the install line."""

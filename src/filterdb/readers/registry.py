@@ -1,0 +1,125 @@
+"""Which formats there are, and which one a file is: the content decides, never the suffix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Protocol, cast
+
+from filterdb.errors import ReadError, UnknownFormatError, UnsupportedFormatError
+from filterdb.layer import Contents
+from filterdb.readers.head import Head
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A format that can be read.
+
+    Attributes
+    ----------
+    name
+        Short name, as in JSON and in the catalogue: ``"pytorch"``.
+    title
+        For people: ``"PyTorch checkpoint (zip)"``.
+    suffixes
+        Usual file names, only to be shown: the content decides.
+    """
+
+    name: str
+    title: str
+    suffixes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """A format that is told apart but cannot be read: what it is, and the way out.
+
+    ``model`` is False for what is no network at all (text, images): such a file found while
+    walking a folder is passed over with its reason instead of counting as a failure.
+    """
+
+    name: str
+    title: str
+    mend: str
+    matches: Callable[[Head], bool]
+    model: bool = True
+
+
+class Reader(Protocol):
+    """What each module in :data:`READERS` offers. Importing one must be cheap."""
+
+    FORMAT: Format
+
+    def matches(self, head: Head) -> bool:
+        """Tell from the content whether this reader is the right one."""
+
+    def read(self, head: Head) -> Contents:
+        """Turn the file into tensors, running nothing in it."""
+
+
+# In order of detection: the surest signature first.
+READERS = ("safetensors", "torch_zip", "keras_zip", "npz", "hdf5", "torch_legacy", "torch_tar",
+           "onnx")  # fmt: skip
+
+
+@cache
+def load_reader(module: str) -> Reader:
+    """Import one reader."""
+    return cast("Reader", import_module(f"filterdb.readers.{module}"))
+
+
+def readable() -> tuple[Format, ...]:
+    """All formats that can be read, in order of detection."""
+    return tuple(load_reader(module).FORMAT for module in READERS)
+
+
+def recognised() -> tuple[Recognised, ...]:
+    """All formats that are told apart but cannot be read."""
+    from filterdb.readers.recognised import RECOGNISED
+
+    return RECOGNISED
+
+
+def identify(head: Head) -> Reader | Recognised | None:
+    """The reader for a file, or what it is recognised as, or None.
+
+    Raises
+    ------
+    CorruptFileError
+        It begins like a known container whose directory cannot be read.
+    """
+    for module in READERS:
+        reader = load_reader(module)
+        if reader.matches(head):
+            return reader
+    return next((known for known in recognised() if known.matches(head)), None)
+
+
+def read_contents(head: Head) -> Contents:
+    """Read a file with the reader that its content asks for.
+
+    Raises
+    ------
+    UnknownFormatError, UnsupportedFormatError
+        There is no reader for it.
+    ReadError
+        The reader gave up; the error names the file.
+    """
+    try:
+        found = identify(head)
+        if found is None:
+            msg = (
+                "The content matches no known format. `filterdb formats` lists what can be "
+                "read; if this is one of them, the file may be damaged or encrypted."
+            )
+            raise UnknownFormatError(msg)
+        if isinstance(found, Recognised):
+            msg = f"This is {found.title}, which cannot be read yet. {found.mend}"
+            if not found.model:
+                msg = f"This is {found.title}, not a network. {found.mend}"
+            raise UnsupportedFormatError(msg)
+        return found.read(head)
+    except ReadError as error:
+        raise error.at(file=str(head.path)) from error.__cause__

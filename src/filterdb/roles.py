@@ -1,0 +1,170 @@
+"""What a tensor is: a convolution layer with its kind and its place, or left out with a reason.
+
+Formats that know their graph state the facts (:class:`~filterdb.layer.Convolution`), and those
+are taken. A bag of bare tensors (a state dict) has only names, shapes and neighbours:
+``neighbours.py`` weighs them, and says ``unknown`` where they do not decide.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from filterdb.layer import (
+    Contents,
+    ConvLayer,
+    DepthSource,
+    Loader,
+    ModelFile,
+    Skipped,
+    Tensor,
+)
+from filterdb.neighbours import Role, infer_roles
+from filterdb.readers.layout import transposed_to_out_first
+
+WEIGHT_SUFFIX = re.compile(r"[./](weight|kernel|W|w)(:0)?$")
+NOT_WEIGHTS = re.compile(
+    r"(^|[._/])(bias|beta|gamma\w*|running_mean|running_var|mask|\w*_mask|pos_embed\w*|"
+    r"relative_\w+|\w*anchor\w*|grid|mean|std)(:0)?$"
+)
+
+
+def assign_roles(contents: Contents, source: str) -> ModelFile:
+    """Turn the tensors that a reader found into convolution layers, in order.
+
+    Parameters
+    ----------
+    contents
+        What the reader found.
+    source
+        Path or description, for messages and for the database.
+
+    Returns
+    -------
+    ModelFile
+        Layers ordered by graph depth where the format has a graph, else in the file's order.
+        It may hold no layer at all: the caller decides whether that is an error.
+    """
+    weights: list[Tensor] = []
+    skipped = list(contents.skipped)
+    for tensor in contents.tensors:
+        reason = why_not(tensor)
+        if reason is None:
+            weights.append(tensor)
+        elif len(tensor.shape) > 1:
+            skipped.append(Skipped(tensor.name, reason))
+    roles = infer_roles(weights, contents.tensors)
+    placed = place(weights)
+    names = layer_names(weights)
+    layers = [
+        conv_layer(tensor, names[tensor.name], roles[tensor.name], placed[tensor.name])
+        for tensor in sorted(weights, key=lambda tensor: placed[tensor.name].index)
+    ]
+    return ModelFile(
+        source=source,
+        format=contents.format,
+        layers=tuple(layers),
+        skipped=tuple(skipped),
+        producer=contents.producer,
+        notes=contents.notes,
+        companions=contents.companions,
+    )
+
+
+def why_not(tensor: Tensor) -> str | None:
+    """The reason why a tensor is not a 2-D convolution's weight, or None if it is one."""
+    shape = tensor.shape
+    by_size = {
+        0: "a scalar",
+        1: "1-D: a bias, a norm or a statistic",
+        2: "2-D weight: fully connected or an embedding, without spatial filters",
+        3: "3-D weight: a 1-D convolution or a table; only 2-D convolutions are analysed",
+        5: "5-D weight: a 3-D convolution; only 2-D convolutions are analysed",
+    }
+    if len(shape) != 4:
+        return by_size.get(len(shape), f"{len(shape)}-D: not a 2-D convolution")
+    if 0 in shape:
+        return f"empty weight of shape {shape}"
+    if tensor.conv is not None:
+        return None
+    if NOT_WEIGHTS.search(tensor.name):
+        return f"4-D of shape {shape}, but by its name a parameter that is no filter"
+    if not tensor.name.endswith("weight") and (shape[0], *shape[2:]) == (1, 1, 1) and shape[1] > 1:
+        return f"4-D of shape {shape}: one value a channel (a scale), no filter"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a layer stands: its index and its (ranked, normalised) depth."""
+
+    index: int
+    depth: int
+    depth_norm: float
+    source: DepthSource
+
+
+def place(weights: Sequence[Tensor]) -> dict[str, Place]:
+    """Index and depth of every convolution (METHODS 1.1).
+
+    ``conv_depth`` is the rank of a node's depth among the depths that hold a convolution, and
+    ``conv_depth_norm`` that rank over the number of such depths minus one; a network of one
+    depth has 0 (the reference divides by zero). Where not every tensor has a graph depth, the
+    order in the file takes its place.
+    """
+    depths = [tensor.conv.depth for tensor in weights if tensor.conv is not None]
+    known = [depth for depth in depths if depth is not None]
+    source: DepthSource = "graph" if weights and len(known) == len(weights) else "order"
+    raw = known if source == "graph" else list(range(len(weights)))
+    rank = {depth: position for position, depth in enumerate(sorted(set(raw)))}
+    last = max(len(rank) - 1, 1)
+    order = sorted(range(len(weights)), key=lambda i: raw[i])
+    return {
+        weights[i].name: Place(index, rank[raw[i]], rank[raw[i]] / last, source)
+        for index, i in enumerate(order)
+    }
+
+
+def layer_names(weights: Sequence[Tensor]) -> dict[str, str]:
+    """Tensor name -> layer name: without ``.weight``, unless two layers would then share it."""
+    short = {tensor.name: WEIGHT_SUFFIX.sub("", tensor.name) for tensor in weights}
+    count = Counter(short.values())
+    return {name: stem if count[stem] == 1 else name for name, stem in short.items()}
+
+
+def conv_layer(tensor: Tensor, name: str, role: Role, where: Place) -> ConvLayer:
+    """One layer from its tensor, role and place; a transposed one turned to output-first."""
+    conv = tensor.conv
+    out, per_group, height, width = tensor.shape
+    load = tensor.load
+    if role.kind == "transposed" and conv is None:
+        groups = role.groups or 1
+        out, per_group = per_group * groups, out // groups
+        load = partial(load_transposed, tensor.load, groups)
+    return ConvLayer(
+        name=name,
+        index=where.index,
+        shape=(out, per_group, height, width),
+        kind=role.kind,
+        kind_reason=role.reason,
+        groups=role.groups,
+        stride=conv.stride if conv else None,
+        dilation=conv.dilation if conv else None,
+        dtype=tensor.dtype,
+        conv_depth=where.depth,
+        conv_depth_norm=where.depth_norm,
+        depth_source=where.source,
+        load=load,
+    )
+
+
+def load_transposed(load: Loader, groups: int) -> NDArray[np.float32]:
+    """Load a transposed convolution's weight with its output channels first."""
+    return transposed_to_out_first(np.asarray(load(), dtype=np.float32), groups)
+
