@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from filterdb.layer import Convolution, Kind, Tensor
 
@@ -120,7 +121,7 @@ def gather(weights: Sequence[Tensor], tensors: Sequence[Tensor]) -> dict[str, Ev
     """Collect the surroundings of every bare weight in one pass over the file."""
     lengths = {tensor.name: tensor.shape[0] for tensor in tensors if len(tensor.shape) == 1}
     position = {tensor.name: i for i, tensor in enumerate(tensors)}
-    following = {a.name: b for a, b in zip(weights, weights[1:], strict=False)}
+    following = {a.name: b for a, b in pairwise(weights)}
     found = {}
     for tensor in weights:
         stem = STEM.sub("", tensor.name)

@@ -1,0 +1,5 @@
+"""``python -m filterdb``: the command line."""
+
+from filterdb.cli import main
+
+main()

@@ -1,0 +1,126 @@
+"""``filterdb models``, ``layers`` and ``info``: what a database holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+
+Rows = Sequence[Mapping[str, Any]]
+
+MODEL_COLUMNS = ("name", "format", "task", "architecture", "n_layers", "n_filters",
+                 "degenerate_share", "verdict")  # fmt: skip
+LAYER_COLUMNS = ("model", "layer_index", "name", "kernel", "kind", "n_filters", "sparsity",
+                 "entropy_ratio", "orthogonality", "verdict")  # fmt: skip
+NUMBERS = {"n_layers", "n_filters", "degenerate_share", "layer_index", "sparsity",
+           "entropy_ratio", "orthogonality"}  # fmt: skip
+SHARES = {"degenerate_share", "sparsity"}
+
+
+def query_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that every list has."""
+    where = click.option(
+        "--where", metavar="SQL", help="An SQL condition on the columns, e.g. \"task = 'ocr'\"."
+    )
+    as_json = click.option("--json", "as_json", is_flag=True, help="JSON with every column.")
+    as_csv = click.option("--csv", "as_csv", is_flag=True, help="CSV with every column.")
+    return where(as_json(as_csv(command)))
+
+
+@click.command()
+@click.argument("db", type=click.Path())
+@query_options
+def models(db: str, where: str | None, as_json: bool, as_csv: bool) -> None:  # noqa: FBT001
+    """List the models of a database, with what is known of each."""
+    from filterdb.database import open_database
+
+    with open_database(db) as database:
+        rows = database.models(where=where)
+    present(rows, MODEL_COLUMNS, "models", as_json=as_json, as_csv=as_csv)
+
+
+@click.command()
+@click.argument("db", type=click.Path())
+@click.argument("model", required=False)
+@query_options
+def layers(
+    db: str,
+    model: str | None,
+    where: str | None,
+    as_json: bool,  # noqa: FBT001
+    as_csv: bool,  # noqa: FBT001
+) -> None:
+    """List the layers of a database, or of one MODEL, with every measure."""
+    from filterdb.database import open_database
+
+    with open_database(db) as database:
+        rows = database.layers(where=where, model=model)
+    columns = LAYER_COLUMNS if model is None else LAYER_COLUMNS[1:]
+    present(rows, columns, "layers", as_json=as_json, as_csv=as_csv)
+
+
+def present(rows: Rows, columns: Sequence[str], what: str, *, as_json: bool, as_csv: bool) -> None:
+    """Print rows as JSON, CSV or a table of the chosen columns."""
+    from filterdb.cli.output import new_table, print_csv, print_json, show
+
+    if as_json:
+        print_json([dict(row) for row in rows])
+        return
+    if as_csv:
+        print_csv(rows)
+        return
+    table = new_table(*(name.replace("_", " ") for name in columns),
+                      right=[name.replace("_", " ") for name in NUMBERS])  # fmt: skip
+    table.columns[columns.index("name")].overflow = "fold"
+    for row in rows:
+        table.add_row(*(cell(row, name) for name in columns))
+    show(table)
+    show(f"{len(rows):,} {what}. --json and --csv have every column.")
+
+
+def cell(row: Mapping[str, Any], name: str) -> str:
+    """One value of a row as people read it."""
+    from filterdb.cli.output import number, percent, plain, verdict_text
+
+    if name == "kernel":
+        return f"{row['kh']}x{row['kw']}"
+    value = row[name]
+    if name == "verdict":
+        return verdict_text(value)
+    if name in SHARES:
+        return percent(value)
+    if isinstance(value, float):
+        return number(value)
+    if name in NUMBERS and value is not None:
+        return f"{value:,}"
+    return plain(value)
+
+
+@click.command()
+@click.argument("db", type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+def info(db: str, as_json: bool) -> None:  # noqa: FBT001
+    """Show totals and coverage: what is in, what is not, and why."""
+    from filterdb.cli.output import new_table, plain, print_json, show
+    from filterdb.database import open_database
+
+    with open_database(db) as database:
+        facts = database.info()
+    if as_json:
+        print_json(facts)
+        return
+    table = new_table(plain(db), "", right=[""])
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            continue
+        if not isinstance(value, list):
+            shown = f"{value:,}" if isinstance(value, int) else plain(value)
+            table.add_row(name.replace("_", " "), shown)
+    show(table)
+    for name, value in facts.items():
+        if isinstance(value, Mapping) and value:
+            table = new_table(name.replace("_", " "), "", right=[""])
+            for key, count in value.items():
+                table.add_row(plain(key), f"{count:,}" if isinstance(count, int) else plain(count))
+            show(table)

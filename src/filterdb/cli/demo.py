@@ -1,0 +1,57 @@
+"""``filterdb demo``: all of it on networks that come with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+HEALTHY, DEGENERATE = "cnn-textures.safetensors", "overwide-few.safetensors"
+
+
+@click.command()
+@click.argument("folder", default="filterdb-demo", type=click.Path(file_okay=False))
+def demo(folder: str) -> None:
+    """Build a small database in FOLDER and look around in it. Works offline, in seconds."""
+    from filterdb.checking import check
+    from filterdb.cli.catalogue import MODEL_COLUMNS, present
+    from filterdb.cli.networks import show_network
+    from filterdb.cli.output import plain, progress_bar, show
+    from filterdb.database import open_database
+    from filterdb.demo import zoo
+
+    refuse_foreign(Path(folder))
+    with zoo() as networks, progress_bar("ingesting") as report, open_database(folder) as database:
+        result = database.ingest([networks], metadata=networks / "models.csv", progress=report)
+        rows = database.models()
+        show(
+            f"[bold]1. A database[/] of {len(rows)} small networks that come with the package, "
+            f"in {plain(folder)}: {result.added} added, {result.unchanged} unchanged.\n"
+            f"   $ filterdb ingest {plain(folder)} NETWORKS --metadata models.csv"
+        )
+        show(f"\n[bold]2. What is in it[/]\n   $ filterdb models {plain(folder)}")
+        present(rows, MODEL_COLUMNS, "models", as_json=False, as_csv=False)
+        show("\n[bold]3. A healthy network and a degenerate one[/]\n   $ filterdb check FILE")
+        for name in (HEALTHY, DEGENERATE):
+            show_network(check(networks / name), limit=4)
+    show(
+        "\n[bold]Next[/]\n"
+        "  filterdb check YOUR_CHECKPOINT          a verdict on any network, of any format\n"
+        "  filterdb formats                        what can be read\n"
+        f"  filterdb layers {plain(folder)} --where \"verdict = 'sparse'\"\n"
+        f"  filterdb ingest {plain(folder)} YOUR_FOLDER     add your own\n"
+        f"  filterdb info {plain(folder)}             what it covers"
+    )
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Refuse a folder that holds something else.
+
+    Raises
+    ------
+    click.UsageError
+        It has files, and is no database.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "catalogue.sqlite").exists():
+        msg = f"{folder} holds other files. Name a new or empty folder: filterdb demo FOLDER"
+        raise click.UsageError(msg)

@@ -1,0 +1,86 @@
+"""``filterdb ingest``: files and folders into a database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from filterdb.cli import DONE, SOME_FAILED
+
+if TYPE_CHECKING:
+    from filterdb.ingest import IngestResult
+
+SHOWN = 20
+
+
+@click.command()
+@click.argument("db", type=click.Path(file_okay=False))
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True))
+@click.option(
+    "--metadata",
+    type=click.Path(exists=True, dir_okay=False),
+    help="CSV keyed by file name or path; unknown columns are kept.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes; the cores, unless told.")
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+def ingest(
+    db: str,
+    paths: tuple[str, ...],
+    metadata: str | None,
+    jobs: int | None,
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Read files and folders into the database DB, created if new.
+
+    A file that is in the database already, by its content, is left as it is; an interrupted
+    ingest is completed by running it again.
+    """
+    from filterdb.cli.output import print_json, progress_bar
+    from filterdb.database import open_database
+
+    with progress_bar("ingesting") as report, open_database(db) as database:
+        result = database.ingest(paths, metadata=metadata, jobs=jobs, progress=report)
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        present(db, result)
+    raise click.exceptions.Exit(SOME_FAILED if result.failed else DONE)
+
+
+def present(db: str, result: IngestResult) -> None:
+    """Print what came in, what did not and why, and what the CSV did not match."""
+    from filterdb.cli.output import new_table, plain, show
+
+    added = [row for row in result.models if row.status == "added"]
+    layers = sum(row.n_layers or 0 for row in added)
+    filters = sum(row.n_filters or 0 for row in added)
+    show(
+        f"[bold]{plain(db)}[/]: {result.added} added ({layers:,} layers, {filters:,} filters), "
+        f"{result.unchanged} unchanged, {result.failed} failed."
+    )
+    failed = [row for row in result.models if row.status == "failed"]
+    if failed:
+        table = new_table("failed", "reason")
+        table.columns[0].overflow = table.columns[1].overflow = "fold"
+        for row in failed:
+            table.add_row(plain(row.path), plain(row.reason))
+        show(table)
+    listed("Passed over, no networks", [f"{i.path} ({i.reason})" for i in result.ignored])
+    listed("CSV rows that match no file", result.unmatched_rows)
+    listed("Files without a CSV row", result.files_without_row)
+    renamed = [f"{old} -> {new}" for old, new in result.renamed_columns.items()]
+    listed("CSV columns renamed, as the catalogue has their name", renamed)
+    show(f"Next: filterdb models {plain(db)}")
+
+
+def listed(title: str, items: list[str]) -> None:
+    """Print a list with its count, the first few in full."""
+    from filterdb.cli.output import plain, show
+
+    if items:
+        show(f"[bold]{title}[/] ({len(items)})")
+        for item in items[:SHOWN]:
+            show(f"  {plain(item)}")
+        if len(items) > SHOWN:
+            show(f"  ... and {len(items) - SHOWN} more: --json has all.")
