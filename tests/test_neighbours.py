@@ -101,7 +101,26 @@ def test_grouped_by_the_layer_before() -> None:
 def test_half_of_the_channels_is_unknown() -> None:
     found = roles([("a.weight", (48, 3, 3, 3)), ("b.weight", (24, 24, 3, 3))])["b.weight"]
     assert found.kind == "unknown"
-    assert "2 groups, or a part" in found.reason
+    assert "2 groups by the layers before, or a part" in found.reason
+
+
+def test_several_group_counts_that_fit_are_unknown() -> None:
+    shapes: Shapes = [("a.weight", (64, 3, 3, 3)), ("b.weight", (256, 64, 3, 3)),
+                      ("c.weight", (256, 16, 3, 3))]  # fmt: skip
+    found = roles(shapes)["c.weight"]
+    assert (found.kind, found.groups) == ("unknown", None)
+    assert "4 or 16 groups" in found.reason
+
+
+def test_a_fixed_depthwise_upscaling_of_a_colour_image_is_no_grey_layer() -> None:
+    shapes: Shapes = [("near.weight", (48, 1, 3, 3)), ("a.weight", (32, 3, 3, 3))]
+    assert kinds(shapes) == ["unknown", "conv"]
+
+
+def test_stacked_depthwise_layers_are_not_transposed() -> None:
+    shapes: Shapes = [("a.weight", (64, 3, 3, 3)), ("b.weight", (64, 1, 3, 1)),
+                      ("c.weight", (64, 1, 3, 1))]  # fmt: skip
+    assert kinds(shapes) == ["conv", "depthwise", "depthwise"]
 
 
 def test_joined_layers_are_plain_convolutions() -> None:

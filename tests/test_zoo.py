@@ -1,4 +1,4 @@
-"""The shared zoo of 174 real networks, whole: every file accounted for, counts as the manifest's."""
+"""The shared zoo of 174 real networks, whole: every file accounted for, counts compared."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ READABLE = {"pytorch", "onnx", "keras-hdf5", "npz"}
 """Formats of the manifest that have a reader."""
 
 # File -> (layers, 3x3 filters) where ours differ from the manifest's, and why ours are right.
-DIFFERS: dict[str, tuple[int, int]] = {}
-
-
-def key(row: dict[str, str]) -> str:
-    return row["file"]
+DIFFERS = {
+    # 32 nodes use 9 weights: the manifest counts the nodes, and a weight counts once.
+    "basic-pitch--nmp.onnx": (9, 33),
+    # The manifest counts Conv, and misses com.microsoft's FusedConv (10 and 23 of them).
+    "openseeface--gaze-old-02401ce.onnx": (19, 532),
+    "openseeface--mnv3-detection.onnx": (70, 1120),
+    # The manifest misses six 1x1 layers to one channel; the ONNX file of the network has 53.
+    "libfacedet--yunet-s.pth": (53, 832),
+}
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +52,24 @@ def test_every_file_is_added_or_failed_with_its_format(
 ) -> None:
     _, result = ingested
     rows = {relative(row["path"]): row for row in result["models"]}
-    files = {str(p.relative_to(zoo / "weights")) for p in (zoo / "weights").rglob("*")
-             if p.is_file()}  # fmt: skip
-    assert files == set(rows)
-    assert Counter(row["status"] for row in result["models"])["added"] == result["added"]
-    words = {"tflite": "TFLite", "tfjs": "TF.js", "caffe": "Caffe", "tensorflow-pb": "GraphDef",
-             "tf-checkpoint": "TensorFlow checkpoint", "tf-checkpoint-v1": "TensorFlow checkpoint",
-             "ncnn": "ncnn", "pickle": "pickle", "katago-txt-gz": "gzip"}  # fmt: skip
+    # A folder format is one row: its files are accounted for by the folder's.
+    for path in (zoo / "weights").rglob("*"):
+        name = path.relative_to(zoo / "weights")
+        assert path.is_dir() or {str(name), str(name.parent)} & set(rows), name
+    assert Counter(row["status"] for row in result["models"])["added"] == result["added"] == 130
+    words = {
+        "tflite": "TFLite",
+        "tfjs": "TensorFlow.js",
+        "caffe": "Caffe",
+        "tensorflow-pb": "GraphDef",
+        "tf-checkpoint": "TensorFlow checkpoint",
+        "tf-checkpoint-v1": "TensorFlow checkpoint",
+        "ncnn": "ncnn",
+        "pickle": "pickle",
+        "katago-txt-gz": "gzip",
+    }
     for model in manifest:
-        row = rows[model["file"]]
+        row = rows.get(model["file"]) or rows[model["file"].split("/")[0]]
         if model["format"] in READABLE:
             assert row["status"] == "added", (model["file"], row["reason"])
         else:
@@ -93,7 +106,7 @@ def test_metadata_of_every_row_arrived(
     assert len(rows) == sum(model["format"] in READABLE for model in manifest)
     for model in manifest:
         if model["format"] in READABLE:
-            row = rows[model["file"]]
+            row = rows.get(model["file"]) or rows[model["file"].split("/")[0]]
             assert row["task"] == model["task"]
             assert row["csv_sha256"] == model["sha256"] == row["sha256"]
 
@@ -104,8 +117,11 @@ def test_depthwise_layers_where_the_manifest_has_them(
 ) -> None:
     db, _ = ingested
     ours = {row["model"] for row in db.layers(where="kind = 'depthwise'")}
-    theirs = {m["file"] for m in manifest if m["format"] in READABLE and m["has_depthwise"] == "yes"}
-    assert ours == theirs
+    readable = [model for model in manifest if model["format"] in READABLE]
+    theirs = {model["file"] for model in readable if model["has_depthwise"] == "yes"}
+    # Its (48, 1, 3, 3) is a fixed upscaling by ones ahead of a colour image: unknown, not guessed.
+    assert theirs - ours == {"ntire2025esr--team24_spanf.pth"}
+    assert ours <= theirs
 
 
 @pytest.mark.slow
@@ -127,6 +143,25 @@ def test_exact_weights_of_a_pickled_module(zoo: Path) -> None:
         np.testing.assert_array_equal(layer.weights, expected[name])
 
 
+@pytest.mark.parametrize("name", ["libfacedet--yunet-s", "ultraface--slim-320"])
+def test_roles_inferred_from_a_state_dict_are_those_that_the_graph_states(
+    zoo: Path, name: str
+) -> None:
+    export = "libfacedet--yunet-s-640" if "yunet" in name else name
+    inferred, stated = (
+        Counter((layer.shape, layer.kind, layer.groups) for layer in filterdb.read(path).layers)
+        for path in (zoo / "weights" / f"{name}.pth", zoo / "weights" / f"{export}.onnx")
+    )
+    assert inferred == stated
+
+
 def test_one_network_in_two_formats_has_the_same_filters(zoo: Path) -> None:
-    checkpoint = filterdb.check(zoo / "weights" / "ultraface--slim-320.pth")
-    assert checkpoint.coverage["conv_layers"] == 42
+    checkpoint = filterdb.read(zoo / "weights" / "libfacedet--yunet-s.pth")
+    exported = filterdb.read(zoo / "weights" / "libfacedet--yunet-s-640.onnx")
+    ours, theirs = (sorted(layer.shape for layer in file.layers) for file in (checkpoint, exported))
+    assert ours == theirs
+    # The export folds the norms into some layers; those without one are the same to the bit.
+    shared = {layer.weights.tobytes() for layer in checkpoint.layers} & {
+        layer.weights.tobytes() for layer in exported.layers
+    }
+    assert len(shared) == 38

@@ -24,6 +24,7 @@ HINTS_TRANSPOSED = re.compile(r"(^|[._/])up\d*($|[._/])|upsampl|_up($|[._/])", r
 SAYS_DEPTHWISE = re.compile(r"depth_?wise|(^|[._/])(conv_?)?dw(_?conv)?\d*($|[._/])", re.I)
 FEWEST_GROUPS = 4
 """Fewer groups look like the halves and thirds that a network splits its channels into."""
+IMAGE_CHANNELS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +186,8 @@ def transposed_role(evidence: Evidence, channels: Channels) -> Role | None:
     leads = evidence.next_input == b
     if said and (follows or channels.previous is None or a == b or leads):
         return Role("transposed", 1, "its name")
-    if a != b and follows and channels.previous != b and leads:
+    # Of one channel a filter, depthwise is the likelier reading.
+    if b != 1 and a != b and follows and channels.previous != b and leads:
         return Role("transposed", 1, f"the layer before gives {a} channels, the next takes {b}")
     if hinted and (a == b or follows) and outputs != a:
         why = "its name hints at a transposed convolution, and nothing decides"
@@ -203,6 +205,8 @@ def depthwise_role(evidence: Evidence, channels: Channels) -> Role | None:
     if SAYS_DEPTHWISE.search(evidence.stem):
         return Role("depthwise", a, "its name")
     previous = channels.previous
+    if previous is None and evidence.next_input == IMAGE_CHANNELS:
+        return Role("unknown", None, "the first layer, but the next one takes a colour image")
     if previous is None:
         return Role("conv", 1, "the first layer: a grey image has one channel")
     if previous == a:
@@ -224,12 +228,14 @@ def grouped_role(evidence: Evidence, channels: Channels) -> Role:
     a, b, previous = evidence.a, evidence.b, channels.previous
     if previous is None or previous == b:
         return Role("conv", 1, "its input channels are those of the layer before")
-    if b in channels.seen or b == channels.first_input:
+    if b in channels.seen:
         return Role("conv", 1, f"an earlier layer gives {b} channels")
-    if previous % b == 0 and a % (previous // b) == 0:
-        groups = previous // b
-        if groups >= FEWEST_GROUPS or "group" in evidence.stem.lower():
-            return Role("grouped", groups, f"the layer before gives {previous} = {groups} x {b}")
-        why = f"{groups} groups, or a part of the {previous} channels before"
-        return Role("unknown", None, why)
-    return Role("conv", 1, f"{b} input channels, joined from several layers")
+    if b in (channels.first_input, IMAGE_CHANNELS):
+        return Role("conv", 1, "its input channels are those of the image")
+    fits = sorted(c // b for c in channels.seen if c % b == 0 and a % (c // b) == 0)
+    if not fits:
+        return Role("conv", 1, f"{b} input channels, joined from several layers")
+    if len(fits) == 1 and (fits[0] >= FEWEST_GROUPS or "group" in evidence.stem.lower()):
+        return Role("grouped", fits[0], f"the layers before give {fits[0] * b} = {fits[0]} x {b}")
+    why = f"{' or '.join(map(str, fits))} groups by the layers before, or a part of their channels"
+    return Role("unknown", None, why)

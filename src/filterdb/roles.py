@@ -167,4 +167,3 @@ def conv_layer(tensor: Tensor, name: str, role: Role, where: Place) -> ConvLayer
 def load_transposed(load: Loader, groups: int) -> NDArray[np.float32]:
     """Load a transposed convolution's weight with its output channels first."""
     return transposed_to_out_first(np.asarray(load(), dtype=np.float32), groups)
-

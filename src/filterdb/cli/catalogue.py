@@ -13,6 +13,11 @@ MODEL_COLUMNS = ("name", "format", "task", "architecture", "n_layers", "n_filter
                  "degenerate_share", "verdict")  # fmt: skip
 LAYER_COLUMNS = ("model", "layer_index", "name", "kernel", "kind", "n_filters", "sparsity",
                  "entropy_ratio", "orthogonality", "verdict")  # fmt: skip
+NARROW_MODELS = ("name", "format", "n_layers", "degenerate_share", "verdict")
+NARROW_LAYERS = ("model", "name", "kernel", "sparsity", "entropy_ratio", "verdict")
+HEADS = {"degenerate_share": "degenerate", "layer_index": "#", "sparsity": "sparse",
+         "entropy_ratio": "H/T_H", "orthogonality": "orth.", "n_layers": "layers",
+         "n_filters": "filters"}  # fmt: skip
 NUMBERS = {"n_layers", "n_filters", "degenerate_share", "layer_index", "sparsity",
            "entropy_ratio", "orthogonality"}  # fmt: skip
 SHARES = {"degenerate_share", "sparsity"}
@@ -37,7 +42,7 @@ def models(db: str, where: str | None, as_json: bool, as_csv: bool) -> None:  # 
 
     with open_database(db) as database:
         rows = database.models(where=where)
-    present(rows, MODEL_COLUMNS, "models", as_json=as_json, as_csv=as_csv)
+    present_models(rows, as_json=as_json, as_csv=as_csv)
 
 
 @click.command()
@@ -52,12 +57,23 @@ def layers(
     as_csv: bool,  # noqa: FBT001
 ) -> None:
     """List the layers of a database, or of one MODEL, with every measure."""
+    from filterdb.cli.output import is_narrow
     from filterdb.database import open_database
 
     with open_database(db) as database:
         rows = database.layers(where=where, model=model)
-    columns = LAYER_COLUMNS if model is None else LAYER_COLUMNS[1:]
+    columns = NARROW_LAYERS if is_narrow() else LAYER_COLUMNS
+    if model is not None:
+        columns = columns[1:]
     present(rows, columns, "layers", as_json=as_json, as_csv=as_csv)
+
+
+def present_models(rows: Rows, *, as_json: bool = False, as_csv: bool = False) -> None:
+    """Print models, in a narrow terminal with the essential columns."""
+    from filterdb.cli.output import is_narrow
+
+    columns = NARROW_MODELS if is_narrow() else MODEL_COLUMNS
+    present(rows, columns, "models", as_json=as_json, as_csv=as_csv)
 
 
 def present(rows: Rows, columns: Sequence[str], what: str, *, as_json: bool, as_csv: bool) -> None:
@@ -70,9 +86,11 @@ def present(rows: Rows, columns: Sequence[str], what: str, *, as_json: bool, as_
     if as_csv:
         print_csv(rows)
         return
-    table = new_table(*(name.replace("_", " ") for name in columns),
-                      right=[name.replace("_", " ") for name in NUMBERS])  # fmt: skip
-    table.columns[columns.index("name")].overflow = "fold"
+    table = new_table(
+        *(HEADS.get(name, name) for name in columns),
+        right=[HEADS.get(name, name) for name in NUMBERS],
+        fold=("name", "model", "architecture", "task"),
+    )
     for row in rows:
         table.add_row(*(cell(row, name) for name in columns))
     show(table)
@@ -110,7 +128,7 @@ def info(db: str, as_json: bool) -> None:  # noqa: FBT001
     if as_json:
         print_json(facts)
         return
-    table = new_table(plain(db), "", right=[""])
+    table = new_table(plain(db), "", right=[""], fold=[plain(db)])
     for name, value in facts.items():
         if isinstance(value, Mapping):
             continue
@@ -120,7 +138,8 @@ def info(db: str, as_json: bool) -> None:  # noqa: FBT001
     show(table)
     for name, value in facts.items():
         if isinstance(value, Mapping) and value:
-            table = new_table(name.replace("_", " "), "", right=[""])
+            title = name.replace("_", " ")
+            table = new_table(title, "", right=[""], fold=[title])
             for key, count in value.items():
                 table.add_row(plain(key), f"{count:,}" if isinstance(count, int) else plain(count))
             show(table)

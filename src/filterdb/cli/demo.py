@@ -14,7 +14,7 @@ HEALTHY, DEGENERATE = "cnn-textures.safetensors", "overwide-few.safetensors"
 def demo(folder: str) -> None:
     """Build a small database in FOLDER and look around in it. Works offline, in seconds."""
     from filterdb.checking import check
-    from filterdb.cli.catalogue import MODEL_COLUMNS, present
+    from filterdb.cli.catalogue import present_models
     from filterdb.cli.networks import show_network
     from filterdb.cli.output import plain, progress_bar, show
     from filterdb.database import open_database
@@ -30,7 +30,7 @@ def demo(folder: str) -> None:
             f"   $ filterdb ingest {plain(folder)} NETWORKS --metadata models.csv"
         )
         show(f"\n[bold]2. What is in it[/]\n   $ filterdb models {plain(folder)}")
-        present(rows, MODEL_COLUMNS, "models", as_json=False, as_csv=False)
+        present_models(rows)
         show("\n[bold]3. A healthy network and a degenerate one[/]\n   $ filterdb check FILE")
         for name in (HEALTHY, DEGENERATE):
             show_network(check(networks / name), limit=4)

@@ -24,11 +24,23 @@ def formats(as_json: bool) -> None:  # noqa: FBT001
             ]
         )
         return
-    table = new_table("format", "what it is", "usual names", title="Can be read")
+    table = new_table(
+        "format",
+        "what it is",
+        "usual names",
+        title="Can be read",
+        fold=("what it is", "usual names"),
+    )
     for known in readable():
         table.add_row(known.name, plain(known.title), " ".join(known.suffixes))
     show(table)
-    table = new_table("format", "what it is", "what to do", title="Recognised, cannot be read")
+    table = new_table(
+        "format",
+        "what it is",
+        "what to do",
+        title="Recognised, cannot be read",
+        fold=("what it is", "what to do"),
+    )
     for other in recognised():
         table.add_row(other.name, plain(other.title), plain(other.mend))
     show(table)

@@ -61,8 +61,7 @@ def present(db: str, result: IngestResult) -> None:
     )
     failed = [row for row in result.models if row.status == "failed"]
     if failed:
-        table = new_table("failed", "reason")
-        table.columns[0].overflow = table.columns[1].overflow = "fold"
+        table = new_table("failed", "reason", fold=("failed", "reason"))
         for row in failed:
             table.add_row(plain(row.path), plain(row.reason))
         show(table)

@@ -24,8 +24,7 @@ def verify(db: str, as_json: bool) -> None:  # noqa: FBT001
         print_json(result.to_dict())
     else:
         if result.findings:
-            table = new_table("what", "where", "message")
-            table.columns[1].overflow = table.columns[2].overflow = "fold"
+            table = new_table("what", "where", "message", fold=("where", "message"))
             for finding in result.findings:
                 table.add_row(finding.kind, plain(finding.where), plain(finding.message))
             show(table)

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from filterdb.cli.output import new_table, number, percent, plain, show, verdict_text
+from filterdb.cli.output import (
+    is_narrow,
+    new_table,
+    number,
+    percent,
+    plain,
+    show,
+    verdict_text,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -47,24 +55,27 @@ def show_network(result: Check, *, limit: int | None) -> None:
 
 
 def layer_table(result: Check) -> Table:
-    """One row a layer."""
+    """One row a layer; in a narrow terminal without the index, H and orthogonality."""
     numbers = ("#", "filters", "sparse", "H", "H/T_H", "orth.")
-    table = new_table("#", "layer", "kernel", "kind", *numbers[1:], "verdict", right=numbers)
-    table.columns[1].overflow = "fold"
+    columns = ["#", "layer", "kernel", "kind", *numbers[1:], "verdict"]
+    if is_narrow():
+        columns = [name for name in columns if name not in ("#", "H", "orth.")]
+    table = new_table(*columns, right=numbers, fold=("layer",))
     for row in result.layers:
         quality = row.quality
-        table.add_row(
-            str(row.layer.index),
-            plain(row.layer.name),
-            "x".join(map(str, row.layer.kernel)),
-            row.layer.kind,
-            f"{row.layer.n_filters:,}",
-            percent(quality.sparsity),
-            number(quality.variance_entropy),
-            number(quality.entropy_ratio),
-            number(quality.orthogonality),
-            verdict_text(row.verdict),
-        )
+        cells = {
+            "#": str(row.layer.index),
+            "layer": plain(row.layer.name),
+            "kernel": "x".join(map(str, row.layer.kernel)),
+            "kind": row.layer.kind,
+            "filters": f"{row.layer.n_filters:,}",
+            "sparse": percent(quality.sparsity),
+            "H": number(quality.variance_entropy),
+            "H/T_H": number(quality.entropy_ratio),
+            "orth.": number(quality.orthogonality),
+            "verdict": verdict_text(row.verdict),
+        }
+        table.add_row(*(cells[name] for name in columns))
     return table
 
 
@@ -88,8 +99,7 @@ def show_summary(results: Sequence[Check | ReadError]) -> None:
     from filterdb.errors import ReadError
 
     numbers = ("layers", "analysed", "filters", "degenerate")
-    table = new_table("file", "format", *numbers, "verdict", right=numbers)
-    table.columns[0].overflow = "fold"
+    table = new_table("file", "format", *numbers, "verdict", right=numbers, fold=("file",))
     for result in results:
         if isinstance(result, ReadError):
             name = plain(Path(result.file or "").name)

@@ -33,6 +33,18 @@ VERDICT_STYLE = {
 }
 
 
+NARROW = 100
+"""Below so many columns a terminal gets the essential columns of a table."""
+
+
+def is_narrow() -> bool:
+    """Whether stdout is a terminal with little room."""
+    from rich.console import Console
+
+    console = Console()
+    return console.is_terminal and console.width < NARROW
+
+
 def console_for(renderable: RenderableType) -> Console:
     """A console on stdout: as wide as the terminal, or as the content where there is none."""
     from rich.console import Console
@@ -55,14 +67,27 @@ def show(renderable: RenderableType) -> None:
     click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
-def new_table(*columns: str, right: Sequence[str] = (), title: str | None = None) -> Table:
-    """An empty table in the house's style; the columns named in ``right`` hold numbers."""
+def new_table(
+    *columns: str, right: Sequence[str] = (), fold: Sequence[str] = (), title: str | None = None
+) -> Table:
+    """An empty table in the house's style.
+
+    The columns named in ``right`` hold numbers; those in ``fold`` may be broken over lines, and
+    no other is.
+    """
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    table = Table(
+        box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0)
+    )
     for name in columns:
-        table.add_column(name, justify="right" if name in right else "left")
+        table.add_column(
+            name,
+            justify="right" if name in right else "left",
+            overflow="fold" if name in fold else "ellipsis",
+            no_wrap=name not in fold,
+        )
     return table
 
 

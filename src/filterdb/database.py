@@ -1,0 +1,250 @@
+"""What users hold: a database of networks, their filters, and what is known of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from filterdb.errors import DamagedStoreError, ModelNotFoundError
+from filterdb.store import connection
+from filterdb.store.query import Row, reading, select_layers, select_models
+from filterdb.store.totals import totals
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from filterdb.ingest import IngestResult, Progress
+    from filterdb.store.verify import VerifyResult
+
+PathLike = str | os.PathLike[str]
+
+
+def open_database(path: PathLike) -> Database:
+    """Open a database folder; there need not be one yet: the first ingest creates it.
+
+    Parameters
+    ----------
+    path
+        The folder.
+
+    Examples
+    --------
+    >>> import filterdb
+    >>> filterdb.open("mydb")
+    <Database 'mydb': not created yet>
+    """
+    return Database(path)
+
+
+class Database:
+    """A folder of networks: what is known of each layer, and the weights.
+
+    Reading changes nothing on the disk, works on a read-only one, and while another process
+    ingests: it sees whole models only. No file stays open between calls.
+
+    Parameters
+    ----------
+    path
+        The folder.
+
+    Raises
+    ------
+    DatabaseNotFoundError
+        From everything but :meth:`ingest`, while there is no database in the folder.
+    SchemaVersionError
+        The database was written by a newer program.
+    """
+
+    def __init__(self, path: PathLike) -> None:
+        self.path = Path(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def ingest(
+        self,
+        paths: PathLike | Iterable[PathLike],
+        *,
+        metadata: PathLike | None = None,
+        jobs: int | None = None,
+        progress: Progress | None = None,
+    ) -> IngestResult:
+        """Take files and folders in; see :func:`filterdb.ingest.ingest`.
+
+        Parameters
+        ----------
+        paths
+            Files and folders of checkpoints.
+        metadata
+            CSV keyed by file name or path; unknown columns are kept.
+        jobs
+            Number of processes; the available cores if not given.
+        progress
+            Called with the number of files done, their total and the last one's path.
+
+        Returns
+        -------
+        IngestResult
+            What became of every file. One that fails never stops the rest.
+
+        Raises
+        ------
+        StoreError
+            The database cannot be written. What was complete stays.
+        MetadataError
+            The CSV cannot be read.
+        """
+        from filterdb.ingest import ingest
+
+        return ingest(self.path, paths, metadata=metadata, jobs=jobs, progress=progress)
+
+    def models(self, where: str | None = None) -> list[Row]:
+        """Models, in the order in which they joined: the catalogue's columns, lists as lists.
+
+        Parameters
+        ----------
+        where
+            SQL expression over the columns, e.g. ``"task = 'segmentation' AND n_layers > 20"``.
+
+        Raises
+        ------
+        QueryError
+            The expression is not valid; the message lists the columns.
+        """
+        rows = select_models(self.path, where)
+        return [row | {name: _listed(row[name]) for name in JSON_COLUMNS} for row in rows]
+
+    def layers(self, where: str | None = None, model: str | int | None = None) -> list[Row]:
+        """Layers with every measure and verdict, each with its ``model``'s name.
+
+        Parameters
+        ----------
+        where
+            SQL expression over the columns of layers and models; a column that both have is
+            the layer's, the model's is then called ``model_...``.
+        model
+            Only those of one model: its name, number, or the beginning of its file's hash.
+
+        Raises
+        ------
+        QueryError
+            The expression is not valid; the message lists the columns.
+        ModelNotFoundError
+            There is no such model.
+        """
+        number = None if model is None else self._resolve(model)
+        return select_layers(self.path, where, model=number)
+
+    def weights(self, model: str | int, layer: str | int) -> NDArray[np.float32]:
+        """Weights of one layer, mapped from the payload and read-only.
+
+        Parameters
+        ----------
+        model
+            Name, number, or the beginning of the file's hash.
+        layer
+            Name, or index from 0.
+
+        Returns
+        -------
+        ndarray of float32, shape (C_out, C_in/groups, kh, kw)
+            As in the file: float16 and bfloat16 widened, quantised values dequantised.
+
+        Raises
+        ------
+        ModelNotFoundError
+            There is no such model, or no such layer in it.
+        DamagedStoreError
+            The payload is missing or damaged.
+        """
+        from filterdb.store.payload import payload_path, read_payload
+
+        number = self._resolve(model)
+        column = "layer_index" if isinstance(layer, int) else "name"
+        with reading(self.path) as catalogue:
+            found = catalogue.execute(
+                "SELECT m.weights_hash, l.tensor FROM layers l JOIN models m ON m.id = l.model_id "  # noqa: S608
+                f"WHERE l.model_id = ? AND l.{column} = ?",
+                (number, layer),
+            ).fetchone()
+        if found is None:
+            msg = f"Model {model!r} has no layer {layer!r}. `filterdb layers` lists them."
+            raise ModelNotFoundError(msg)
+        path = payload_path(self.path, found[0])
+        tensors = read_payload(path)
+        if found[1] not in tensors:
+            msg = f"The payload {path} lacks the tensor {found[1]!r}. `filterdb verify` tells more."
+            raise DamagedStoreError(msg)
+        return tensors[found[1]]
+
+    def info(self) -> dict[str, Any]:
+        """Totals and coverage: what is in, of which kind, what was left out, and why."""
+        return totals(self.path)
+
+    def verify(
+        self, *, remove_leftovers: bool = True, progress: Progress | None = None
+    ) -> VerifyResult:
+        """Check every hash, and find and remove what an interrupted ingest left behind.
+
+        Parameters
+        ----------
+        remove_leftovers
+            False to name them only.
+        progress
+            Called with the number of payloads done, their total and the current one.
+        """
+        from filterdb.store.verify import verify
+
+        return verify(self.path, remove_leftovers=remove_leftovers, progress=progress)
+
+    def remove(self, models: str | int | Iterable[str | int]) -> list[str]:
+        """Take models out, with the weights that no other model shares; returns their names.
+
+        Parameters
+        ----------
+        models
+            Names, numbers, or beginnings of the files' hashes.
+
+        Raises
+        ------
+        ModelNotFoundError
+            One of them is not there; then none is removed.
+        """
+        from filterdb.store.catalogue import Catalogue
+
+        chosen = [models] if isinstance(models, str | int) else list(models)
+        with Catalogue(self.path) as catalogue:
+            return catalogue.remove(chosen)
+
+    def _resolve(self, model: str | int) -> int:
+        from filterdb.store.catalogue import resolve
+
+        with reading(self.path) as catalogue:
+            return resolve(catalogue, model)
+
+    def __repr__(self) -> str:
+        if not connection.exists(self.path):
+            return f"<Database {str(self.path)!r}: not created yet>"
+        with reading(self.path) as catalogue:
+            models, filters = catalogue.execute(
+                "SELECT count(*), coalesce(sum(n_filters), 0) FROM models"
+            ).fetchone()
+        return f"<Database {str(self.path)!r}: {models:,} models, {filters:,} filters>"
+
+
+JSON_COLUMNS = ("companions", "reasons", "notes")
+
+
+def _listed(text: str) -> list[str]:
+    try:
+        values: list[str] = json.loads(text)
+    except ValueError:  # damaged: `verify` says so, and what is left can still be looked at
+        return [text]
+    return values

@@ -1,0 +1,167 @@
+"""Which files an ingest is about: folders walked, and what is no network told apart."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from filterdb.errors import ReadError
+from filterdb.readers.head import Head
+from filterdb.readers.registry import Recognised, identify
+from filterdb.store.connection import exists
+
+WEIGHT_SUFFIXES = {".bin", ".caffemodel", ".ckpt", ".gguf", ".h5", ".hdf5", ".keras",
+                   ".mlmodel", ".model", ".npy", ".npz", ".onnx", ".param", ".pb", ".pdparams",
+                   ".pickle", ".pkl", ".pt", ".pth", ".safetensors", ".tar", ".tflite", ".th",
+                   ".weights"}  # fmt: skip
+"""A file that is no network, under such a name, was meant to be one: it fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A file (or a folder that is one model) to be taken in.
+
+    Attributes
+    ----------
+    path
+        Absolute.
+    shown
+        As the caller would write it.
+    names
+        Names for the model, best first: relative to the folder that was given, then with
+        more and more of the folders above it.
+    readable
+        True where a reader knows the content; otherwise reading it gives the reason.
+    refusal
+        Why it cannot even be looked at, if so.
+    """
+
+    path: Path
+    shown: str
+    names: tuple[str, ...]
+    readable: bool
+    refusal: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Something in a folder that was passed over, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """What was found, sorted by path."""
+
+    candidates: tuple[Candidate, ...]
+    ignored: tuple[Ignored, ...]
+
+
+def discover(paths: Iterable[str | os.PathLike[str]]) -> Discovery:
+    """Find the files below some paths, each once.
+
+    Links to files are followed, links to folders are not; databases of filterdb are passed
+    over. A path that is given itself is always a candidate, whatever it is.
+
+    Parameters
+    ----------
+    paths
+        Files and folders.
+    """
+    found: dict[Path, Candidate | Ignored] = {}
+    for given in paths:
+        root = Path(given)
+        for path, entry in _below(root) if root.is_dir() else [_given(root)]:
+            if not isinstance(found.get(path), Candidate):
+                found[path] = entry
+    ordered = [found[path] for path in sorted(found, key=str)]
+    return Discovery(
+        tuple(entry for entry in ordered if isinstance(entry, Candidate)),
+        tuple(entry for entry in ordered if isinstance(entry, Ignored)),
+    )
+
+
+def _given(path: Path) -> tuple[Path, Candidate]:
+    kind = _identify(path)
+    readable = kind is not None and not isinstance(kind, Recognised | ReadError)
+    absolute = _absolute(path)
+    return absolute, Candidate(absolute, str(path), _names(absolute, absolute.parent), readable)
+
+
+def _below(root: Path) -> Iterator[tuple[Path, Candidate | Ignored]]:
+    if _is_model(root):
+        yield _given(root)
+        return
+    top = _absolute(root)
+    errors: list[OSError] = []
+    for folder, subfolders, files in os.walk(root, onerror=errors.append):
+        here = Path(folder)
+        if exists(here):
+            yield _absolute(here), Ignored(str(here), "a database of filterdb")
+            subfolders.clear()
+            continue
+        for name in subfolders.copy():
+            entry = _subfolder(here / name, top)
+            if entry is not None:
+                subfolders.remove(name)
+                yield _absolute(here / name), entry
+        for name in files:
+            yield _absolute(here / name), _file(here / name, top)
+    for error in errors:
+        path = Path(str(error.filename))
+        reason = f"The folder cannot be opened: {error.strerror}."
+        names = _names(_absolute(path), top)
+        yield _absolute(path), Candidate(_absolute(path), str(path), names, False, reason)  # noqa: FBT003
+
+
+def _subfolder(path: Path, top: Path) -> Candidate | Ignored | None:
+    """What a folder is, if it is not to be walked."""
+    if path.name.startswith("."):
+        return Ignored(str(path), "a hidden folder")
+    if path.is_symlink():
+        return Ignored(str(path), "a link to a folder; give the folder itself to take it in")
+    if _is_model(path):
+        absolute = _absolute(path)
+        return Candidate(absolute, str(path), _names(absolute, top), readable=False)
+    return None
+
+
+def _file(path: Path, top: Path) -> Candidate | Ignored:
+    if path.name.startswith("."):
+        return Ignored(str(path), "a hidden file")
+    if path.exists() and not path.is_file():
+        return Ignored(str(path), "not a regular file")
+    kind = _identify(path)
+    if isinstance(kind, Recognised) and not kind.model and path.suffix not in WEIGHT_SUFFIXES:
+        return Ignored(str(path), kind.title)
+    readable = kind is not None and not isinstance(kind, Recognised | ReadError)
+    absolute = _absolute(path)
+    return Candidate(absolute, str(path), _names(absolute, top), readable)
+
+
+def _is_model(folder: Path) -> bool:
+    """True for a folder that is one model as a whole (a SavedModel, an .mlpackage)."""
+    kind = _identify(folder)
+    return isinstance(kind, Recognised) and kind.model
+
+
+def _identify(path: Path) -> object:
+    """The reader, what it is recognised as, None for the unknown, or the error of looking."""
+    try:
+        return identify(Head.of(path))
+    except ReadError as error:
+        return error
+
+
+def _names(path: Path, top: Path) -> tuple[str, ...]:
+    """Names of a file below a folder: from the relative path on to ever more of the full one."""
+    first = len(path.parts) - len(path.relative_to(top).parts)
+    return tuple("/".join(path.parts[start:]) for start in range(first, 0, -1))
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100  (resolves "..", but no links)

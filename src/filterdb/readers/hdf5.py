@@ -1,0 +1,48 @@
+"""The HDF5 reader: Keras models and weights of every generation, else a bag of arrays."""
+
+from __future__ import annotations
+
+from filterdb.errors import UnsupportedFormatError
+from filterdb.layer import Contents
+from filterdb.readers.hdf5_file import SIGNATURE, Place, take_inventory
+from filterdb.readers.head import Head
+from filterdb.readers.keras_weights import contents_of
+from filterdb.readers.registry import Format
+
+FORMAT = Format("keras-hdf5", "Keras HDF5 (or plain HDF5 arrays)", (".h5", ".hdf5", ".weights.h5"))
+
+
+def matches(head: Head) -> bool:
+    """HDF5's signature."""
+    return head.start.startswith(SIGNATURE)
+
+
+def read(head: Head) -> Contents:
+    """List the datasets and read the configuration beside them, as JSON only.
+
+    Raises
+    ------
+    CorruptFileError
+        HDF5 cannot read the file, or it lists weights that it does not hold.
+    LimitError
+        Its datasets claim more than the file's size can justify.
+    UnsupportedFormatError
+        It is the published CNN Filter DB, which is data about networks and not one.
+    """
+    inventory = take_inventory(Place(head.path, 0, head.size))
+    root = inventory.attributes.get("", {})
+    if "filters" in inventory.datasets and "meta" in inventory.attributes:
+        msg = (
+            "This is the published CNN Filter DB data set (/filters and /meta), not a network. "
+            "Reading it with `filterdb import` is planned; until then open it with h5py and pandas."
+        )
+        raise UnsupportedFormatError(msg)
+    attributes = {**inventory.attributes.get("model_weights", {}), **root}
+    config = attributes.get("model_config")
+    version = attributes.get("keras_version")
+    return contents_of(
+        FORMAT.name,
+        inventory,
+        config if isinstance(config, str) else None,
+        str(version) if version else None,
+    )

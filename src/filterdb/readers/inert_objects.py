@@ -1,0 +1,106 @@
+"""What a pickle leaves when nothing in it runs: names not imported, calls not made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Global:
+    """A name that the stream asks to import: never imported."""
+
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
+
+
+class Opaque:
+    """A call that the stream asks for: never made.
+
+    Attributes
+    ----------
+    function
+        What would be called, usually a :class:`Global`.
+    args
+        Its arguments.
+    state
+        What ``BUILD`` would hand to the result, last one first; None without.
+    items, elements
+        What would be put into the result as a dict (pairs) or as a list.
+    """
+
+    __slots__ = ("args", "elements", "function", "items", "state")
+
+    def __init__(self, function: object, args: tuple[Any, ...]) -> None:
+        self.function = function
+        self.args = args
+        self.state: Any = None
+        self.items: list[tuple[Any, Any]] = []
+        self.elements: list[Any] = []
+
+    def __repr__(self) -> str:
+        # Of the name only: arguments may be nested without end.
+        named = self.function if isinstance(self.function, Global) else "a computed function"
+        return f"<Opaque {named}>"
+
+
+class Persistent:
+    """A reference to something outside the stream, such as a tensor's storage."""
+
+    __slots__ = ("id",)
+
+    def __init__(self, identity: object) -> None:
+        self.id = identity
+
+
+class Unhashable:
+    """A dict key that is not a plain scalar, wrapped so that it is never hashed or compared."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: object) -> None:
+        self.key = key
+
+
+def attributes(value: Opaque) -> dict[Any, Any]:
+    """The attributes that an object would be given, slots included."""
+    state = value.state
+    if isinstance(state, tuple) and len(state) == 2:
+        return {**attributes_in(state[0]), **attributes_in(state[1])}
+    return attributes_in(state)
+
+
+def attributes_in(state: Any) -> dict[Any, Any]:
+    """A dict of attributes, or nothing."""
+    return state if isinstance(state, dict) else {}
+
+
+def parts_of(value: Opaque) -> Any:
+    """Named parts of a pickled object: its items if it is a dict, its tensors if a module."""
+    if value.items:
+        return value.items
+    named = attributes(value)
+    if "_modules" in named:
+        groups = (named.get(key) for key in ("_parameters", "_buffers", "_modules"))
+        return [pair for group in groups for pair in pairs_in(group)]
+    if named:
+        return named.items()
+    if value.elements or isinstance(value.state, tuple | list):
+        return enumerate(value.elements or value.state)
+    return pairs_in(value.args[0]) if value.args else []
+
+
+def pairs_in(group: object) -> list[Any]:
+    """Pairs of a dict, or of an ordered dict, which Python 2 pickles as a list of pairs."""
+    if isinstance(group, Opaque):
+        if group.items:
+            return group.items
+        group = group.args[0] if group.args else None
+    if isinstance(group, dict):
+        return list(group.items())
+    if isinstance(group, list):
+        return [p for p in group if isinstance(p, list | tuple) and len(p) == 2]
+    return []

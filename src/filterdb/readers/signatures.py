@@ -1,0 +1,231 @@
+"""How the formats without a reader are told apart: by magics, folders, and what stands beside.
+
+Every function takes a :class:`Head`, reads at most a bounded part of the file, and answers yes
+or no. None of them raises: a file that cannot be looked at does not match.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import re
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from filterdb.readers.head import Head
+from filterdb.readers.plain_text import text_of
+
+Predicate = Callable[[Head], bool]
+
+SSTABLE_MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
+SEARCHED_BYTES = 2**26
+"""How much of a file beside the one in question is searched for its name."""
+MAX_NEIGHBOURS = 64
+
+
+def begins(*magics: bytes, at: int = 0) -> Predicate:
+    """One of ``magics`` stands ``at`` bytes from the beginning."""
+    return lambda head: head.start[at:].startswith(magics)
+
+
+def any_of(*predicates: Predicate) -> Predicate:
+    """At least one holds."""
+    return lambda head: any(predicate(head) for predicate in predicates)
+
+
+# Folders
+
+
+def folder_with(*names: str) -> Predicate:
+    """A folder that holds one of these."""
+    return lambda head: head.is_folder and any((head.path / name).exists() for name in names)
+
+
+def is_folder(head: Head) -> bool:
+    """Any folder."""
+    return head.is_folder
+
+
+# TensorFlow checkpoints: tables of sorted strings, their magic at the very end
+
+
+def is_sstable(head: Head) -> bool:
+    """A table of sorted strings."""
+    return last_bytes(head.path, 8) == SSTABLE_MAGIC
+
+
+def is_checkpoint_v1(head: Head) -> bool:
+    """A V1 checkpoint: a table whose empty first key holds a list of tensors (field 1)."""
+    return is_sstable(head) and re.match(rb"\0\0[\x80-\xff]*[\0-\x7f]\n", head.start) is not None
+
+
+def is_checkpoint_v2(head: Head) -> bool:
+    """The index of a V2 checkpoint, or the data beside one."""
+    if is_sstable(head):
+        return True
+    stem = re.fullmatch(r"(.+)\.data-\d{5}-of-\d{5}", head.path.name)
+    if stem is None:
+        return False
+    return last_bytes(head.path.with_name(f"{stem[1]}.index"), 8) == SSTABLE_MAGIC
+
+
+# What stands beside a file
+
+
+def last_bytes(path: Path, count: int) -> bytes:
+    """The last bytes of a file; none where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-count, 2)
+            return file.read(count)
+    except OSError:
+        return b""
+
+
+def beside(suffix: str, predicate: Predicate) -> Predicate:
+    """A binary file beside one of the same stem with ``suffix`` that matches ``predicate``."""
+
+    def matches(head: Head) -> bool:
+        other = head.path.with_suffix(suffix)
+        return other != head.path and text_of(head) is None and predicate(glance(other))
+
+    return matches
+
+
+def glance(path: Path) -> Head:
+    """A head that is empty where there is no such file."""
+    try:
+        return Head.of(path)
+    except ValueError:
+        return Head(path, 0, b"")
+
+
+def is_tfjs(head: Head) -> bool:
+    """A TensorFlow.js manifest or model, its folder, or a shard that a manifest names."""
+    if head.is_folder:
+        return any(is_tfjs_json(other) for other in head.path.glob("*.json"))
+    if head.start.lstrip()[:1] in (b"{", b"["):
+        return is_tfjs_json(head.path)
+    quoted = json.dumps(head.path.name).encode()
+    return text_of(head) is None and any(
+        is_tfjs_json(other, naming=quoted)
+        for _, other in zip(range(MAX_NEIGHBOURS), head.path.parent.glob("*.json"), strict=False)
+    )
+
+
+def is_tfjs_json(path: Path, *, naming: bytes = b"") -> bool:
+    """A JSON file with the keys of TensorFlow.js, which speaks of ``naming``."""
+    return contains(path, b'"paths"', naming) and (
+        contains(path, b'"weightsManifest"') or contains(path, b'"weights"', b'"dtype"')
+    )
+
+
+def contains(path: Path, *needles: bytes) -> bool:
+    """Whether all of ``needles`` stand in a file's first :data:`SEARCHED_BYTES`."""
+    try:
+        with path.open("rb") as file:
+            if path.stat().st_size == 0:
+                return False
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return all(data.find(needle, 0, SEARCHED_BYTES) >= 0 for needle in needles)
+    except (OSError, ValueError):
+        return False
+
+
+# Pickles and other serialised objects
+
+PICKLE_TEXT = re.compile(
+    rb"\(?[dl]p\d+\n|\(?c[A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n|[}\](]q[\x00-\xff]"
+)
+
+
+def is_pickle(head: Head) -> bool:
+    """A pickle of any protocol."""
+    start = head.start
+    if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return start[2:3] in (b"\x95",) if start[1] > 3 and head.size > 32 else len(start) > 2
+    return PICKLE_TEXT.match(start) is not None
+
+
+def is_paddle_parameters(head: Head) -> bool:
+    """A pickle that names its parameters as PaddlePaddle does, or its raw tensor stream."""
+    if is_pickle(head):
+        return contains(head.path, b"StructuredToParameterName@@")
+    length = int.from_bytes(head.start[16:20], "little")
+    return head.start[:16] == bytes(16) and 2 <= length <= 64 and head.start[20:21] == b"\x08"
+
+
+def is_joblib(head: Head) -> bool:
+    """A pickle that joblib wrote."""
+    return is_pickle(head) and b"joblib.numpy_pickle" in head.start
+
+
+def is_flax(head: Head) -> bool:
+    """A msgpack map whose first key is text and whose first value is a map or an array."""
+    start = head.start
+    if not start or not (0x81 <= start[0] <= 0x8F or start[0] == 0xDE):
+        return False
+    start = start[3:] if start[0] == 0xDE else start[1:]
+    if not start or not (0xA1 <= start[0] <= 0xBF or start[0] == 0xD9):
+        return False
+    length, start = (start[1], start[2:]) if start[0] == 0xD9 and len(start) > 1 else (
+        start[0] & 0x1F, start[1:])  # fmt: skip
+    key, value = start[:length], start[length : length + 1]
+    return (
+        key.isascii()
+        and key.decode("ascii").isprintable()
+        and value != b""
+        and (0x80 <= value[0] <= 0x9F or value[0] in {0xC7, 0xC8, 0xC9, 0xDC, 0xDD, 0xDE, 0xDF})
+    )
+
+
+def gunzipped(head: Head) -> bytes:
+    """The first bytes inside a gzip file; none for anything else."""
+    if not head.start.startswith(b"\x1f\x8b"):
+        return b""
+    try:
+        return zlib.decompressobj(31).decompress(head.start, 65536)
+    except zlib.error:
+        return b""
+
+
+def is_katago(*, binary: bool) -> Predicate:
+    """A gzipped KataGo network: a name, then the version, a line each."""
+
+    def matches(head: Head) -> bool:
+        content = gunzipped(head)
+        header = re.match(rb"[\x21-\x7e]+\s+\d{1,3}\s+\d+\s+\d+\s", content)
+        return header is not None and (b"@BIN@" in content) == binary
+
+    return matches
+
+
+def is_tar(head: Head) -> bool:
+    """A tar archive."""
+    return head.start[257:262] == b"ustar"
+
+
+def is_darknet(head: Head) -> bool:
+    """Darknet weights (a version that exists, then floats) or their ``.cfg``."""
+    version = tuple(int.from_bytes(head.start[i : i + 4], "little") for i in (0, 4, 8))
+    if version in {(0, 1, 0), (0, 2, 0), (0, 2, 5)}:
+        return head.size > 20 and head.size % 4 == 0
+    text = text_of(head) or ""
+    return bool(re.search(r"^\[net(work)?\]", text, re.MULTILINE)) and "=" in text
+
+
+def is_empty(head: Head) -> bool:
+    """A file without a byte."""
+    return head.size == 0 and not head.is_folder
+
+
+def is_zeros(head: Head) -> bool:
+    """A file of nothing but zero bytes: what an interrupted download leaves."""
+    if head.start.strip(b"\0") or not head.start:
+        return False
+    try:
+        with head.path.open("rb") as file:
+            return all(not part.strip(b"\0") for part in iter(lambda: file.read(2**20), b""))
+    except OSError:
+        return False

@@ -1,0 +1,347 @@
+"""PyTorch tensors: a storage, an offset, a shape and strides; checked before a byte is touched.
+
+What the three containers of PyTorch share: they differ only in where the storages lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from filterdb.errors import CorruptFileError
+from filterdb.layer import Contents, Skipped
+from filterdb.readers import elements
+from filterdb.readers.inert_objects import Global, Opaque, Persistent, attributes, parts_of
+from filterdb.readers.limits import check_expansion
+from filterdb.readers.numpy_pickle import is_shape, numpy_array
+from filterdb.readers.state_dict import Array, select
+
+STORAGES = {
+    "FloatStorage": "float32", "DoubleStorage": "float64", "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16", "ByteStorage": "uint8", "CharStorage": "int8",
+    "ShortStorage": "int16", "IntStorage": "int32", "LongStorage": "int64",
+    "BoolStorage": "bool", "UntypedStorage": "uint8",
+    "QInt8Storage": "qint8", "QUInt8Storage": "quint8", "QInt32Storage": "qint32",
+    "ComplexFloatStorage": "complex64", "ComplexDoubleStorage": "complex128",
+    "QUInt4x2Storage": "quint4x2", "QUInt2x4Storage": "quint2x4",
+}  # fmt: skip
+"""Class name of a storage -> element type, as torch names it."""
+QUANTISED = {"qint8": "int8", "quint8": "uint8", "qint32": "int32"}
+ITEM_BYTES = {"complex64": 8, "complex128": 16, "quint4x2": 1, "quint2x4": 1}
+
+WRAPPED_FIRST = frozenset(
+    {
+        "torch._utils._rebuild_parameter",
+        "torch._utils._rebuild_parameter_with_state",
+        "torch._utils._rebuild_device_tensor_from_cpu_tensor",
+        "torch._utils._rebuild_device_tensor_from_numpy",
+        "torch._utils._rebuild_xla_tensor",
+        "torch.nn.parameter.Parameter",
+        "torch.nn.parameter.Buffer",
+        "torch.autograd.variable.Variable",
+    }
+)
+"""Calls whose first argument is the tensor."""
+SUBCLASS = frozenset({"torch._tensor._rebuild_from_type", "torch._tensor._rebuild_from_type_v2"})
+
+Values = Callable[[], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Storage:
+    """A run of bytes that tensors are views of.
+
+    Attributes
+    ----------
+    dtype
+        Element type, as torch names it.
+    nbytes
+        Bytes that really are in the file.
+    values
+        Fetches them: uint8, shape (nbytes,). May raise, where a checksum is wrong.
+    big_endian
+        True where the file says so.
+    """
+
+    dtype: str
+    nbytes: int
+    values: Values
+    big_endian: bool = False
+
+
+FindStorage = Callable[[Persistent], "Storage | Array | None"]
+
+
+class TorchObjects:
+    """Gives meaning to the inert objects of a checkpoint's pickle.
+
+    Parameters
+    ----------
+    find_storage
+        Looks a persistent reference up in the container: a storage, or (tar) a whole tensor.
+    """
+
+    def __init__(self, find_storage: FindStorage) -> None:
+        self.find_storage = find_storage
+        self.known: dict[int, Array | str | None] = {}
+
+    def array(self, value: object) -> Array | str | None:
+        """The tensor or NumPy array that an object stands for.
+
+        Returns
+        -------
+        Array or str or None
+            A str is the reason why an array is not taken; None says that it is none.
+
+        Raises
+        ------
+        CorruptFileError
+            Its shape, strides and storage contradict each other.
+        """
+        if id(value) not in self.known:
+            self.known[id(value)] = self.interpret(value)
+        return self.known[id(value)]
+
+    def interpret(self, value: object) -> Array | str | None:
+        """Peel wrappers (parameters, subclasses) off, as many as are sane, and rebuild."""
+        for _ in range(8):
+            if isinstance(value, Persistent):
+                found = self.find_storage(value)
+                return found if isinstance(found, Array) else None
+            if not isinstance(value, Opaque) or not isinstance(value.function, Global):
+                return None
+            unwrapped = unwrap(value)
+            if unwrapped is value:
+                return self.rebuild(value)
+            value = unwrapped
+        return None
+
+    def rebuild(self, call: Opaque) -> Array | str | None:
+        """The tensor that a call of one of torch's rebuilding functions stands for."""
+        name = call.function.name if isinstance(call.function, Global) else ""
+        if not str(call.function).startswith("torch."):
+            return numpy_array(call)
+        if name == "_rebuild_qtensor":
+            return self.quantised(call.args)
+        if name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3"):
+            dtype = call.args[6].name if name.endswith("v3") and len(call.args) > 6 else None
+            return self.strided(call.args, dtype)
+        reasons = {
+            "_rebuild_sparse_tensor": "a sparse tensor: only dense ones are read",
+            "_rebuild_nested_tensor": "a nested tensor: only dense ones are read",
+            "_rebuild_meta_tensor_no_storage": "a tensor of the meta device, which has no values",
+            "_rebuild_wrapper_subclass": "a tensor subclass that keeps its values elsewhere",
+        }
+        return reasons.get(name)
+
+    def strided(self, args: tuple[Any, ...], dtype: str | None = None) -> Array | str:
+        """A dense tensor from (storage, offset, shape, strides, ...)."""
+        storage, offset, shape, strides = self.checked(args)
+        dtype = dtype or storage.dtype
+        check_inside(storage, dtype, offset, shape, strides)
+        stored = QUANTISED.get(dtype, dtype)
+        if stored not in elements.READABLE or stored in elements.PACKED:
+            return f"its element type {dtype} is not one of plain real numbers"
+        return Array(shape, dtype, partial(load_strided, storage, stored, offset, shape, strides))
+
+    def quantised(self, args: tuple[Any, ...]) -> Array | str:
+        """A quantised tensor: integers, scale and zero point, for all or along an axis."""
+        codes = self.strided(args)
+        quantiser = args[4] if len(args) > 4 and isinstance(args[4], tuple) else ()
+        if isinstance(codes, str):
+            return codes
+        scheme = quantiser[0].name if quantiser and isinstance(quantiser[0], Global) else ""
+        if scheme == "per_tensor_affine" and len(quantiser) == 3:
+            _, scale, zero = quantiser
+            if not all(isinstance(number, int | float) for number in (scale, zero)):
+                raise contradiction(what="scale and zero point are no numbers")
+            return Array(codes.shape, codes.dtype, partial(dequantise, codes, scale, zero, None))
+        if scheme.startswith("per_channel_affine") and len(quantiser) == 4:
+            _, scales, zeros, axis = quantiser
+            if type(axis) is not int or not 0 <= axis < len(codes.shape):
+                raise contradiction(what=f"quantisation axis {axis} is none of shape {codes.shape}")
+            count = codes.shape[axis]
+            scale, zero = self.numbers(scales, count), self.numbers(zeros, count)
+            return Array(codes.shape, codes.dtype, partial(dequantise, codes, scale, zero, axis))
+        return f"its quantisation scheme {scheme or 'of unknown name'} is not known"
+
+    def numbers(self, given: Any, count: int) -> Array:
+        """The scales or zero points of the channels: a tensor, or a list in old files."""
+        if isinstance(given, list) and all(isinstance(number, int | float) for number in given):
+            values = np.asarray(given, dtype=np.float64)
+            found: Array | str | None = Array(values.shape, "float64", lambda: values)
+        else:
+            found = self.array(given)
+        if not isinstance(found, Array) or found.shape != (count,):
+            raise contradiction(what=f"{count} channels want as many scales and zero points")
+        return found
+
+    def checked(
+        self, args: tuple[Any, ...]
+    ) -> tuple[Storage, int, tuple[int, ...], tuple[int, ...]]:
+        """The first four arguments of every rebuilding function, each of the right type."""
+        if len(args) >= 4 and isinstance(args[0], Persistent):
+            reference, offset, shape, strides = args[:4]
+            shape, strides = as_sizes(shape), as_sizes(strides)
+            if is_shape(shape) and is_shape(strides) and is_shape((offset,)):
+                storage = self.find_storage(reference)
+                if isinstance(storage, Storage) and len(shape) == len(strides):
+                    return storage, offset, shape, strides
+        raise contradiction(what="storage, offset, shape and strides are not what torch writes")
+
+    def children(self, value: object) -> Iterator[tuple[str, object]]:
+        """Named parts of a container or of a pickled object, in order."""
+        if isinstance(value, dict):
+            pairs: Any = value.items()
+        elif isinstance(value, list | tuple):
+            pairs = enumerate(value)
+        elif isinstance(value, Opaque):
+            pairs = parts_of(value)
+        else:
+            return
+        for key, part in pairs:
+            if isinstance(key, str | int):
+                yield str(key), part
+
+    def is_module(self, value: object) -> bool:
+        """True for a pickled (or scripted) module: all below it belongs to one network."""
+        if not isinstance(value, Opaque):
+            return False
+        scripted = isinstance(value.function, Global) and value.function.module.startswith(
+            "__torch__"
+        )
+        return scripted or "_modules" in attributes(value)
+
+
+def unwrap(call: Opaque) -> object:
+    """What a wrapper around a tensor wraps; the call itself where it is none."""
+    known = str(call.function)
+    args = call.args
+    if known in WRAPPED_FIRST and args:
+        return args[0]
+    # (function, class, arguments, state): a subclass of Tensor
+    subclass = known in SUBCLASS and len(args) > 2 and isinstance(args[2], tuple)
+    return Opaque(args[0], args[2]) if subclass else call
+
+
+def as_sizes(sizes: Any) -> Any:
+    """A shape as a plain tuple: torch.Size and lists stand for one."""
+    if isinstance(sizes, Opaque) and str(sizes.function) == "torch.Size" and sizes.args:
+        sizes = sizes.args[0]
+    return tuple(sizes) if isinstance(sizes, list) and len(sizes) < 100 else sizes
+
+
+def storage_dtype(kind: Any) -> str:
+    """Element type of a storage class, whatever device it was on."""
+    name = kind.name if isinstance(kind, Global) else ""
+    if name not in STORAGES:
+        msg = f"It holds a storage of the unknown type {name or 'of no name'!r}."
+        raise CorruptFileError(msg)
+    return STORAGES[name]
+
+
+def item_bytes(dtype: str) -> int:
+    """Bytes of one element."""
+    stored = QUANTISED.get(dtype, dtype)
+    if stored in elements.READABLE:
+        return elements.storage_dtype(stored).itemsize
+    return ITEM_BYTES.get(dtype, 1)
+
+
+def check_inside(
+    storage: Storage,
+    dtype: str,
+    offset: int,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+) -> None:
+    """Require that every element of a view lies in its storage."""
+    if 0 in shape:
+        if prod(extent for extent in shape if extent) >= 2**60:
+            raise contradiction(what=f"shape {shape} is beyond any machine")
+        return
+    steps = sum((extent - 1) * step for extent, step in zip(shape, strides, strict=True))
+    needed = (offset + steps + 1) * item_bytes(dtype)
+    if needed > storage.nbytes:
+        raise contradiction(
+            what=f"shape {shape} with strides {strides} from element {offset} reaches "
+            f"{needed:,} bytes into a storage of {storage.nbytes:,}"
+        )
+
+
+def load_strided(
+    storage: Storage,
+    dtype: str,
+    offset: int,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+) -> NDArray[Any]:
+    """The values of a view; itself a read-only view of the file where NumPy has the type."""
+    stored = elements.storage_dtype(dtype)
+    if 0 in shape:
+        return np.zeros(shape, stored if dtype in elements.NATIVE else np.float32)
+    if storage.big_endian:
+        stored = stored.newbyteorder(">")
+    size = stored.itemsize
+    # Checked already by check_inside; ndarray checks once more that the view lies in the buffer.
+    view: NDArray[Any] = np.ndarray(
+        shape, stored, storage.values(), offset * size, tuple(step * size for step in strides)
+    )
+    return elements.decode(view, dtype, shape)
+
+
+def dequantise(
+    codes: Array, scale: Array | float, zero: Array | float, axis: int | None
+) -> NDArray[np.float32]:
+    """``(code - zero) * scale``, float32."""
+    if 0 in codes.shape:
+        return np.zeros(codes.shape, np.float32)
+
+    def along_axis(given: Array | float) -> NDArray[np.float64]:
+        if not isinstance(given, Array):
+            return np.asarray(given, dtype=np.float64)
+        values = np.asarray(given.load(), dtype=np.float64)
+        return values.reshape([-1 if i == axis else 1 for i in range(len(codes.shape))])
+
+    shifted = np.asarray(codes.load(), dtype=np.float64) - along_axis(zero)
+    return (shifted * along_axis(scale)).astype(np.float32)
+
+
+def contradiction(*, what: str) -> CorruptFileError:
+    """The error for a tensor that cannot be what it says."""
+    return CorruptFileError(
+        f"Its tensor contradicts itself: {what}. The file is damaged: download or copy it again."
+    )
+
+
+def checkpoint_contents(
+    root: object,
+    objects: TorchObjects,
+    *,
+    file_size: int,
+    format_name: str = "pytorch",
+    notes: tuple[str, ...] = (),
+) -> Contents:
+    """Choose the network in a checkpoint and bound what its tensors may expand to.
+
+    Raises
+    ------
+    LimitError
+        All tensors together are out of proportion to the file (stride 0, shared storages).
+    """
+    chosen = select(root, objects)
+    wanted = sum(4 * prod(tensor.shape) for tensor in chosen.tensors)
+    check_expansion(wanted, file_size, "The sum of its tensors")
+    return Contents(
+        format=format_name,
+        tensors=chosen.tensors,
+        skipped=tuple(Skipped(item.name, item.reason) for item in chosen.skipped),
+        producer="pytorch",
+        notes=(*notes, *chosen.notes),
+    )

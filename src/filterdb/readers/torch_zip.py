@@ -1,0 +1,121 @@
+"""The PyTorch reader for ZIP containers: checkpoints and TorchScript, without torch.
+
+The archive holds a pickle and one member a storage, uncompressed as torch writes it: storages
+are mapped where they lie. Code in a TorchScript archive is not looked at.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from filterdb.layer import Contents
+from filterdb.readers.head import Head
+from filterdb.readers.inert_objects import Global, Opaque, Persistent, attributes
+from filterdb.readers.inert_pickle import Unpickled, unpickle
+from filterdb.readers.registry import Format
+from filterdb.readers.torch_tensors import (
+    Storage,
+    TorchObjects,
+    checkpoint_contents,
+    storage_dtype,
+)
+from filterdb.readers.zip_members import MappedZip, damaged
+
+FORMAT = Format(
+    "pytorch", "PyTorch checkpoint (zip), TorchScript archive", (".pth", ".pt", ".ckpt", ".bin")
+)
+
+PICKLE = "/data.pkl"
+
+
+def matches(head: Head) -> bool:
+    """A ZIP archive with a ``data.pkl`` in a folder of any name."""
+    return head.is_zip and any(name.endswith(PICKLE) for name in head.zip_names)
+
+
+def read(head: Head) -> Contents:
+    """Follow the pickle and map the storages.
+
+    Raises
+    ------
+    CorruptFileError
+        The archive, the pickle or a tensor contradicts itself.
+    LimitError
+        Compressed members or views expand out of proportion to the file.
+    """
+    archive = TorchArchive(MappedZip.of(head))
+    content = archive.unpickle("data.pkl")
+    root, format_name = content.value, "pytorch"
+    if archive.has("constants.pkl"):
+        constants = archive.unpickle("constants.pkl")
+        archive.constants = {id(reference) for reference in constants.persistent}
+        root, format_name = with_constants(root, constants.value), "torchscript"
+    return checkpoint_contents(
+        root, TorchObjects(archive.find_storage), file_size=head.size, format_name=format_name
+    )
+
+
+class TorchArchive:
+    """What torch keeps in a ZIP archive: ``NAME/data.pkl``, ``NAME/data/0``, ...
+
+    Parameters
+    ----------
+    members
+        The archive.
+
+    Attributes
+    ----------
+    constants
+        Which references are to TorchScript's constants, by identity of the object.
+    """
+
+    def __init__(self, members: MappedZip) -> None:
+        self.members = members
+        pickles = [name for name in members.members if name.endswith(PICKLE)]
+        self.folder = min(pickles, key=len).removesuffix("data.pkl")
+        self.constants: set[int] = set()
+        self.storages: dict[tuple[str, str], Storage] = {}
+        order = b"little"
+        if self.has("byteorder"):
+            order = members.bytes_of(self.folder + "byteorder").tobytes()
+        if order not in (b"little", b"big"):
+            raise damaged(what=f"its byte order is {order[:20]!r}")
+        self.big_endian = order == b"big"
+
+    def has(self, name: str) -> bool:
+        """True where the folder holds a member of that name."""
+        return self.folder + name in self.members.members
+
+    def unpickle(self, name: str) -> Unpickled:
+        """Follow one of the pickles."""
+        return unpickle(self.members.bytes_of(self.folder + name).data)
+
+    def find_storage(self, reference: Persistent) -> Storage | None:
+        """The storage that ``("storage", class, key, device, length)`` refers to."""
+        identity = reference.id
+        if not (isinstance(identity, tuple) and len(identity) >= 5 and identity[0] == "storage"):
+            return None
+        part = "constants/" if id(reference) in self.constants else "data/"
+        name = f"{self.folder}{part}{identity[2]!s:.100}"
+        dtype = storage_dtype(identity[1])
+        if (name, dtype) not in self.storages:
+            if name not in self.members.members:
+                raise damaged(what=f"its member {name!r} is missing")
+            size = self.members.members[name].size
+            values = partial(self.members.bytes_of, name)
+            self.storages[name, dtype] = Storage(dtype, size, values, self.big_endian)
+        return self.storages[name, dtype]
+
+
+def with_constants(root: object, constants: object) -> Opaque:
+    """A scripted module with its constants: a frozen network keeps its weights there."""
+    whole = Opaque(Global("__torch__", "archive"), ())
+    named = attributes(root) if isinstance(root, Opaque) else {}
+    whole.state = {**(named or {"model": root}), "CONSTANTS": numbered(constants)}
+    return whole
+
+
+def numbered(constants: object) -> dict[str, object]:
+    """Constants under the names that the code calls them by: c0, c1, ..."""
+    values = constants if isinstance(constants, list | tuple) else ()
+    return {f"c{number}": value for number, value in enumerate(values)}

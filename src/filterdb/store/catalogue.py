@@ -1,0 +1,339 @@
+"""What is known of every model: rows in, rows changed, rows out, each a single transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain, count
+from pathlib import Path
+from typing import Any, Self
+
+from filterdb._version import __version__
+from filterdb.errors import ModelNotFoundError, StoreError
+from filterdb.store import connection as connections
+from filterdb.store import schema
+from filterdb.store.connection import write_failure, writing
+from filterdb.store.digest import digest_of, refresh_digest
+from filterdb.store.payload import Draft, payload_path
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NewModel:
+    """A model that is about to join: its rows, and its weights as a draft.
+
+    Attributes
+    ----------
+    model
+        Columns of ``models`` that the file decides; the catalogue adds the name, ids, counts
+        of rows, time and digest.
+    layers
+        Columns of ``layers``, in order, with the ``tensor`` of the draft.
+    skipped
+        Columns ``name`` and ``reason``, in order.
+    draft
+        The payload, complete but not published.
+    """
+
+    model: Row
+    layers: list[Row]
+    skipped: list[Row]
+    draft: Draft
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A model that is in the catalogue.
+
+    Attributes
+    ----------
+    added
+        False where the same file was there already.
+    companions
+        Further files that belong to it, relative to the file's folder.
+    """
+
+    id: int
+    name: str
+    n_layers: int
+    n_filters: int
+    companions: tuple[str, ...]
+    added: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """What tells a file again before it is read: its hash, and where its companions lie."""
+
+    sha256: str
+    companions: tuple[str, ...]
+
+
+class Catalogue:
+    """The catalogue of one database, open to write.
+
+    Raises
+    ------
+    StoreError
+        From every method that writes: the disk is full, or the database is held by another
+        process for too long. Nothing of the change is then visible.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._connection = connections.open_to_write(folder)
+        self._connection.row_factory = sqlite3.Row
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; what was committed is there."""
+        self._connection.close()
+
+    def known_files(self) -> dict[str, list[KnownFile]]:
+        """Hash of the file alone -> the files known to begin with it."""
+        known: dict[str, list[KnownFile]] = defaultdict(list)
+        query = "SELECT file_sha256, sha256, companions FROM models"
+        for main, sha256, companions in self._connection.execute(query):
+            known[main].append(KnownFile(sha256, tuple(json.loads(companions))))
+        return dict(known)
+
+    def find_file(self, sha256: str) -> Kept | None:
+        """The model that came from a file of this hash."""
+        query = "SELECT id, name, n_layers, n_filters, companions FROM models WHERE sha256 = ?"
+        row = self._connection.execute(query, (sha256,)).fetchone()
+        if row is None:
+            return None
+        number, name, n_layers, n_filters, companions = row
+        return Kept(number, name, n_layers, n_filters, tuple(json.loads(companions)), added=False)
+
+    def add(
+        self, new: NewModel, names: Sequence[str], metadata: Mapping[str, Any] | None = None
+    ) -> Kept:
+        """Take a model in, with its weights: all of it, or nothing.
+
+        Parameters
+        ----------
+        new
+            The model. Its draft is published or, where the weights or the file are there
+            already, discarded.
+        names
+            Names to give it, best first; the last one gets a number if all are taken.
+        metadata
+            Columns of the user; :meth:`ensure_columns` has made room for them.
+        """
+        try:
+            with writing(self._connection):
+                there = self.find_file(new.model["sha256"])
+                if there is not None:
+                    return there
+                self._publish(new.draft)
+                return self._insert(new, self._free_name(names), dict(metadata or {}))
+        except BaseException:
+            with suppress(StoreError):
+                self._sweep(new.draft.weights_hash)
+            raise
+        finally:
+            new.draft.discard()
+
+    def set_metadata(self, model_id: int, metadata: Mapping[str, Any]) -> bool:
+        """Change what users say of a model; True where anything was different."""
+        if not metadata:
+            return False
+        columns = ", ".join(map(schema.quoted, metadata))
+        query = f"SELECT {columns} FROM models WHERE id = ?"  # noqa: S608
+        there = self._connection.execute(query, (model_id,)).fetchone()
+        if there is None or tuple(there) == tuple(metadata.values()):
+            return False
+        change = ", ".join(f"{schema.quoted(name)} = ?" for name in metadata)
+        query = f"UPDATE models SET {change} WHERE id = ?"  # noqa: S608
+        with writing(self._connection):
+            self._connection.execute(query, (*metadata.values(), model_id))
+            refresh_digest(self._connection, model_id)
+        return True
+
+    def ensure_columns(self, names: Iterable[str]) -> None:
+        """Make room in ``models`` for columns of the user's; without a type, so numbers stay."""
+        if not set(names) - set(schema.columns_of(self._connection, "models")):
+            return
+        with writing(self._connection):
+            there = set(schema.columns_of(self._connection, "models"))
+            for name in names:
+                if name not in there:
+                    self._connection.execute(f"ALTER TABLE models ADD COLUMN {schema.quoted(name)}")
+
+    def record_failures(self, failures: Mapping[str, str], settled: Iterable[str] = ()) -> None:
+        """Remember the files that could not be taken in, and forget those that now were.
+
+        Parameters
+        ----------
+        failures
+            Path -> reason.
+        settled
+            Paths that are no failures any more.
+        """
+        failures = {clean(path): clean(reason) for path, reason in failures.items()}
+        before = dict(self._connection.execute("SELECT path, reason FROM failures").fetchall())
+        fresh = {path: why for path, why in failures.items() if before.get(path) != why}
+        gone = (set(map(clean, settled)) & set(before)) - set(failures)
+        if not fresh and not gone:
+            return
+        with writing(self._connection):
+            self._connection.executemany(
+                "DELETE FROM failures WHERE path = ?", [(path,) for path in gone | set(fresh)]
+            )
+            for path, reason in fresh.items():
+                row = {"path": path, "reason": reason, "failed_at": now()}
+                row["filterdb_version"] = __version__
+                self._put("failures", row | {"digest": digest_of(row)})
+
+    def remove(self, references: Iterable[str | int]) -> list[str]:
+        """Take models out, and the weights that no other model has; returns their names.
+
+        Raises
+        ------
+        ModelNotFoundError
+            One of them is not there; then none is removed.
+        """
+        with writing(self._connection):
+            chosen = list(
+                dict.fromkeys(resolve(self._connection, reference) for reference in references)
+            )
+            removed = [self._delete(model_id) for model_id in chosen]
+            self._connection.execute(
+                "DELETE FROM payloads WHERE weights_hash NOT IN (SELECT weights_hash FROM models)"
+            )
+        for _, weights_hash in removed:
+            self._sweep(weights_hash)
+        return [name for name, _ in removed]
+
+    def _publish(self, draft: Draft) -> None:
+        query = "SELECT 1 FROM payloads WHERE weights_hash = ?"
+        if self._connection.execute(query, (draft.weights_hash,)).fetchone():
+            return
+        draft.publish(self.folder)
+        row = {"weights_hash": draft.weights_hash, "sha256": draft.sha256, "bytes": draft.size}
+        self._put("payloads", row)
+
+    def _sweep(self, weights_hash: str) -> None:
+        """Remove a payload file that no row speaks of; under the write lock, so none can come."""
+        query = "SELECT 1 FROM payloads WHERE weights_hash = ?"
+        with writing(self._connection):
+            if not self._connection.execute(query, (weights_hash,)).fetchone():
+                try:
+                    payload_path(self.folder, weights_hash).unlink(missing_ok=True)
+                except OSError as error:
+                    raise write_failure(error) from error
+
+    def _insert(self, new: NewModel, name: str, metadata: Row) -> Kept:
+        weights_hash = new.draft.weights_hash
+        first = self._connection.execute(
+            "SELECT min(id) FROM models WHERE weights_hash = ?", (weights_hash,)
+        ).fetchone()[0]
+        layers = new.layers if first is None else self._tensors_of(first, new.layers)
+        row = new.model | {
+            "name": name,
+            "weights_hash": weights_hash,
+            "duplicate_of": first,
+            "n_layers": len(layers),
+            "n_skipped": len(new.skipped),
+            "added_at": now(),
+            "filterdb_version": __version__,
+            "digest": "",
+        }
+        model_id = self._put("models", row | metadata)
+        for index, layer in enumerate(layers):
+            self._put("layers", layer | {"model_id": model_id, "layer_index": index})
+        for position, item in enumerate(new.skipped):
+            self._put("skipped", item | {"model_id": model_id, "position": position})
+        refresh_digest(self._connection, model_id)
+        companions = tuple(json.loads(row["companions"]))
+        return Kept(model_id, name, len(layers), row["n_filters"], companions, added=True)
+
+    def _tensors_of(self, model_id: int, layers: list[Row]) -> list[Row]:
+        """Layers with the tensor names of the payload that another file of these weights made."""
+        names = defaultdict(list)
+        query = "SELECT weights_hash, tensor FROM layers WHERE model_id = ? ORDER BY layer_index"
+        for layer_hash, tensor in self._connection.execute(query, (model_id,)):
+            names[layer_hash].append(tensor)
+        return [layer | {"tensor": names[layer["weights_hash"]].pop(0)} for layer in layers]
+
+    def _free_name(self, names: Sequence[str]) -> str:
+        query = "SELECT 1 FROM models WHERE name = ?"
+        numbered = (f"{names[-1]}~{number}" for number in count(2))
+        for name in map(clean, chain(names, numbered)):
+            if not self._connection.execute(query, (name,)).fetchone():
+                return name
+        raise AssertionError
+
+    def _delete(self, model_id: int) -> tuple[str, str]:
+        name, weights_hash = self._connection.execute(
+            "SELECT name, weights_hash FROM models WHERE id = ?", (model_id,)
+        ).fetchone()
+        copies = [
+            row[0]
+            for row in self._connection.execute(
+                "SELECT id FROM models WHERE duplicate_of = ? ORDER BY id", (model_id,)
+            )
+        ]
+        for copy in copies:
+            heir = None if copy == copies[0] else copies[0]
+            self._connection.execute(
+                "UPDATE models SET duplicate_of = ? WHERE id = ?", (heir, copy)
+            )
+            refresh_digest(self._connection, copy)
+        self._connection.execute("DELETE FROM models WHERE id = ?", (model_id,))
+        return name, weights_hash
+
+    def _put(self, table: str, row: Row) -> int:
+        columns = ", ".join(schema.quoted(name) for name in row)
+        places = ", ".join("?" * len(row))
+        values = [clean(value) if isinstance(value, str) else value for value in row.values()]
+        query = f"INSERT INTO {table} ({columns}) VALUES ({places})"  # noqa: S608
+        return int(self._connection.execute(query, values).lastrowid or 0)
+
+
+def resolve(connection: sqlite3.Connection, reference: str | int) -> int:
+    """Number of the model with a name, a number, or the beginning of a file's hash.
+
+    Raises
+    ------
+    ModelNotFoundError
+        There is none, or the beginning fits several.
+    """
+    text = str(reference)
+    attempts: list[tuple[str, str | int]] = [("name = ?", text)]
+    if text.isdecimal():
+        attempts.append(("id = ?", int(text)))
+    if len(text) >= 6 and set(text) <= set("0123456789abcdef"):
+        attempts.append(("substr(sha256, 1, length(?1)) = ?1", text))
+    for condition, value in attempts:
+        query = f"SELECT id FROM models WHERE {condition}"  # noqa: S608
+        found = connection.execute(query, (value,)).fetchall()
+        if len(found) == 1:
+            return int(found[0][0])
+        if found:
+            msg = f"{text!r} fits {len(found)} models. Give more digits of the hash, or a name."
+            raise ModelNotFoundError(msg)
+    msg = f"There is no model {text!r} in the database. `filterdb models` lists their names."
+    raise ModelNotFoundError(msg)
+
+
+def clean(text: str) -> str:
+    """Text that the catalogue can hold: bytes that are no UTF-8 (odd file names) escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def now() -> str:
+    """The time, as the catalogue has it: UTC, ISO 8601, seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

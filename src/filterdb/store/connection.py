@@ -1,0 +1,209 @@
+"""How the catalogue is opened: to read without leaving a trace, or to write durably."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from secrets import token_hex
+from urllib.parse import quote
+
+from filterdb.errors import DatabaseNotFoundError, StoreError
+from filterdb.store import schema
+
+CATALOGUE = "catalogue.sqlite"
+PAYLOAD = "payload"
+DRAFT_SUFFIX = ".tmp"
+BUSY_SECONDS = 60.0
+READ_ONLY = "The database is on a read-only disk or in a folder that you may not write to."
+
+
+def exists(folder: Path) -> bool:
+    """True where there is a database in a folder."""
+    return (folder / CATALOGUE).is_file()
+
+
+def open_to_read(folder: Path) -> sqlite3.Connection:
+    """Open a catalogue to read, also on a read-only disk and while others write.
+
+    In a folder that may be written to, SQLite needs its two helper files while the connection
+    is open; it removes them at the end only for a connection that could write. So that one is
+    taken where possible, and told to refuse every statement that writes.
+
+    Raises
+    ------
+    DatabaseNotFoundError
+        There is no catalogue in the folder.
+    SchemaVersionError, StoreError
+        It is of a newer program, or no readable catalogue.
+    """
+    path = _existing(folder)
+    writable = os.access(folder, os.W_OK) and os.access(path, os.W_OK)
+    wal = path.with_name(CATALOGUE + "-wal")
+    modes = ["mode=rw"] if writable else ["mode=ro"]
+    if not (wal.exists() and wal.stat().st_size):
+        modes.append("mode=ro&immutable=1")  # nothing is pending, and nobody can write here
+    for mode in modes:
+        connection = _connect(path, mode)
+        try:
+            connection.execute("PRAGMA query_only = ON")
+            schema.check_version(connection)
+        except sqlite3.OperationalError as error:
+            connection.close()
+            if mode == modes[-1]:
+                raise _unusable(folder, error) from error
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            raise _unusable(folder, error) from error
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            return connection
+    raise AssertionError  # the last mode returned or raised
+
+
+def open_to_write(folder: Path) -> sqlite3.Connection:
+    """Open a catalogue to write; each commit is on the disk when it returns.
+
+    Raises
+    ------
+    DatabaseNotFoundError, SchemaVersionError, StoreError
+        As :func:`open_to_read`; also where the folder is read-only.
+    """
+    path = _existing(folder)
+    if not (os.access(folder, os.W_OK) and os.access(path, os.W_OK)):
+        raise StoreError(READ_ONLY)
+    connection = _connect(path, "mode=rw")
+    try:
+        schema.check_version(connection)
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise _unusable(folder, error) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def create(folder: Path) -> None:
+    """Create an empty database; nothing happens where there is one, even made just now.
+
+    The catalogue is built under a temporary name and linked to its own when it is whole: a
+    kill leaves no half-made one, and of two processes one wins.
+
+    Raises
+    ------
+    StoreError
+        The folder cannot be made or written to.
+    """
+    if exists(folder):
+        return
+    draft = folder / f"{CATALOGUE}.{token_hex(8)}{DRAFT_SUFFIX}"
+    try:
+        (folder / PAYLOAD).mkdir(parents=True, exist_ok=True)
+        connection = _connect(draft, "mode=rwc")
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            with writing(connection):
+                schema.create_tables(connection)
+        finally:
+            connection.close()
+        link_new(draft, folder / CATALOGUE)
+        sync_folder(folder)
+    except (OSError, sqlite3.Error) as error:
+        msg = f"No database can be created at {folder}: {error}."
+        raise StoreError(msg) from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def link_new(draft: Path, final: Path) -> None:
+    """Give a finished file its name unless the name is taken."""
+    try:
+        os.link(draft, final)
+    except OSError:  # the name is taken, or it is a file system without hard links
+        if not final.exists():
+            draft.rename(final)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def writing(connection: sqlite3.Connection) -> Iterator[None]:
+    """One transaction that holds the write lock from the start: all of it, or nothing.
+
+    Raises
+    ------
+    StoreError
+        The disk is full, or another process holds the lock for too long.
+    """
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+    except sqlite3.DatabaseError as error:
+        raise write_failure(error) from error
+
+
+def write_failure(error: sqlite3.DatabaseError | OSError) -> StoreError:
+    """Put a failed write into a sentence with its mend."""
+    text = str(getattr(error, "strerror", None) or error)
+    if "full" in text or "No space" in text or "too large" in text or "quota" in text.lower():
+        msg = (
+            f"There is no room left for the database ({text}). What was complete is kept: free "
+            "some space and run the same command again."
+        )
+    elif "locked" in text:
+        msg = (
+            f"Another process has been writing to the database for over {BUSY_SECONDS:.0f} "
+            "seconds. Wait for it to end and run the same command again."
+        )
+    elif "readonly" in text or "Read-only" in text:
+        msg = READ_ONLY
+    else:
+        msg = f"The database could not be written ({text})."
+    return StoreError(msg)
+
+
+def _existing(folder: Path) -> Path:
+    path = folder / CATALOGUE
+    if not path.is_file():
+        msg = (
+            f"There is no filterdb database at {folder}. Check the path, or create one with "
+            f"`filterdb ingest {folder} PATH...`."
+        )
+        raise DatabaseNotFoundError(msg)
+    return path
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"file:{quote(os.fsencode(path.absolute()))}?{mode}"
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+
+
+def _unusable(folder: Path, error: sqlite3.DatabaseError) -> StoreError:
+    msg = (
+        f"The catalogue in {folder} cannot be opened ({error}). If it was copied, copy "
+        "catalogue.sqlite together with its -wal file; if it is damaged, restore it from a "
+        "backup or ingest the models into a new folder."
+    )
+    return StoreError(msg)

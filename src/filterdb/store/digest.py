@@ -1,0 +1,49 @@
+"""A checksum over all that the catalogue says of a model, so that a flipped byte is noticed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Mapping
+from typing import Any
+
+from filterdb.store.schema import columns_of
+
+Row = Mapping[str, Any]
+
+
+def canonical(row: Row) -> str:
+    """A row as one text: columns sorted, undefined values (and the digest itself) left out.
+
+    A column that is added later is undefined for the models that are there: their digests
+    stay as they are.
+    """
+    known = {name: value for name, value in row.items() if value is not None and name != "digest"}
+    return json.dumps(known, sort_keys=True, ensure_ascii=True, default=str)
+
+
+def digest_of(*rows: Row) -> str:
+    """SHA-256 over rows in their order."""
+    return hashlib.sha256("\n".join(canonical(row) for row in rows).encode()).hexdigest()
+
+
+def model_digest(connection: sqlite3.Connection, model_id: int) -> str:
+    """Digest of a model's row, its layers and what was skipped, as they are stored."""
+    rows: list[Row] = []
+    for table, key, order in (
+        ("models", "id", "id"),
+        ("layers", "model_id", "layer_index"),
+        ("skipped", "model_id", "position"),
+    ):
+        columns = columns_of(connection, table)
+        query = f"SELECT * FROM {table} WHERE {key} = ? ORDER BY {order}"  # noqa: S608
+        found = connection.execute(query, (model_id,))
+        rows.extend(dict(zip(columns, row, strict=True)) for row in found)
+    return digest_of(*rows)
+
+
+def refresh_digest(connection: sqlite3.Connection, model_id: int) -> None:
+    """Store a model's digest anew, in the transaction that changed the model."""
+    digest = model_digest(connection, model_id)
+    connection.execute("UPDATE models SET digest = ? WHERE id = ?", (digest, model_id))

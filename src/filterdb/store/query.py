@@ -1,0 +1,150 @@
+"""Questions to the catalogue, a user's SQL expression included: read-only and bounded."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from filterdb.errors import DamagedStoreError, QueryError
+from filterdb.store.connection import open_to_read
+from filterdb.store.schema import columns_of, quoted
+
+SECONDS = 30.0
+LARGEST_VALUE = 16 * 2**20
+OPCODES_BETWEEN_LOOKS = 100_000
+ALLOWED = {
+    sqlite3.SQLITE_SELECT,
+    sqlite3.SQLITE_READ,
+    sqlite3.SQLITE_FUNCTION,
+    sqlite3.SQLITE_RECURSIVE,
+}
+DAMAGE = ("malformed", "decode", "I/O error", "unable to open", "locked", "not a database")
+"""Words of SQLite's errors that are not the expression's fault."""
+
+Row = dict[str, Any]
+
+
+def select_models(folder: Path, where: str | None = None) -> list[Row]:
+    """Rows of ``models``, in the order in which they joined.
+
+    Parameters
+    ----------
+    folder
+        The database.
+    where
+        SQL expression over the columns of ``models``.
+
+    Raises
+    ------
+    QueryError
+        The expression is not valid, or takes too long.
+    DatabaseNotFoundError, SchemaVersionError, StoreError
+        The database cannot be read.
+    """
+    with reading(folder) as connection:
+        columns = columns_of(connection, "models")
+        names = ", ".join(map(quoted, columns))
+        query = f"SELECT {names} FROM models WHERE (\n{where or 'TRUE'}\n) ORDER BY id"  # noqa: S608
+        return _run(connection, query, columns, columns)
+
+
+def select_layers(folder: Path, where: str | None = None, *, model: int | None = None) -> list[Row]:
+    """Rows of ``layers``, each with its ``model``'s name, model by model and in order.
+
+    Parameters
+    ----------
+    folder
+        The database.
+    where
+        SQL expression over the columns of ``layers``, the model's name ``model``, and the
+        columns of ``models``: one that both have is the layer's, the model's is then called
+        ``model_...`` (``model_verdict``).
+    model
+        Only the layers of the model with this number.
+
+    Raises
+    ------
+    QueryError, DatabaseNotFoundError, SchemaVersionError, StoreError
+        As :func:`select_models`.
+    """
+    with reading(folder) as connection:
+        own = columns_of(connection, "layers")
+        result = ("model", *own)
+        query, known = _joined(own, columns_of(connection, "models"))
+        names = ", ".join(map(quoted, result))
+        chosen = "TRUE" if model is None else f"model_id = {int(model)}"
+        query = (
+            f"SELECT {names} FROM ({query}) WHERE {chosen} AND (\n{where or 'TRUE'}\n) "  # noqa: S608
+            "ORDER BY model_id, layer_index"
+        )
+        return _run(connection, query, result, known)
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to read, closed at the end; damage becomes an error with its mend."""
+    with closing(open_to_read(folder)) as connection:
+        try:
+            yield connection
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            msg = (
+                f"The catalogue in {folder} cannot be read ({error}). `filterdb verify {folder}` "
+                "names what is damaged."
+            )
+            raise DamagedStoreError(msg) from error
+
+
+def _joined(layers: Sequence[str], models: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """A query that joins layers with their models, and the columns that it has."""
+    of_model = {
+        ("model" if name == "name" else f"model_{name}" if name in layers else name): name
+        for name in models
+        if name not in ("id", "digest")
+    }
+    parts = [f"layers.{quoted(name)} AS {quoted(name)}" for name in layers]
+    parts += [f"models.{quoted(name)} AS {quoted(alias)}" for alias, name in of_model.items()]
+    query = f"SELECT {', '.join(parts)} FROM layers JOIN models ON models.id = layers.model_id"  # noqa: S608
+    return query, (*layers, *of_model)
+
+
+def _run(
+    connection: sqlite3.Connection, query: str, result: Sequence[str], known: Sequence[str]
+) -> list[Row]:
+    """Run a query that holds a user's expression: nothing but reading, and not for ever."""
+    end = time.monotonic() + SECONDS
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_VALUE)
+    connection.set_progress_handler(lambda: time.monotonic() > end, OPCODES_BETWEEN_LOOKS)
+    connection.set_authorizer(_authorize)
+    try:
+        return [dict(zip(result, row, strict=True)) for row in connection.execute(query)]
+    except sqlite3.DatabaseError as error:
+        if any(sign in str(error) for sign in DAMAGE):
+            raise
+        raise QueryError(_explain(str(error), known)) from error
+
+
+def _authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
+    harmless = action in ALLOWED and second != "load_extension" and first != "load_extension"
+    return sqlite3.SQLITE_OK if harmless else sqlite3.SQLITE_DENY
+
+
+def _explain(error: str, known: Sequence[str]) -> str:
+    if "interrupted" in error:
+        return f"The expression took more than {SECONDS:.0f} seconds and was stopped."
+    if "prohibited" in error or "not authorized" in error:
+        return f"The expression is not allowed ({error}): it may only compare columns, not write."
+    hint = ""
+    missing = re.search(r"no such column: (\S+)", error)
+    if missing:
+        close = get_close_matches(missing[1].split(".")[-1], known, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        hint += " Text stands in single quotes: task = 'segmentation'."
+    return (
+        f"The expression is not valid SQL here: {error}.{hint} The columns are: {', '.join(known)}."
+    )

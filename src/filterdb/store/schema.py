@@ -1,0 +1,172 @@
+"""The tables of the catalogue, and the version that a program must know to open them."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from filterdb.errors import SchemaVersionError
+
+APPLICATION_ID = 0x46444231  # "FDB1" in the SQLite header: tells a catalogue from other databases
+SCHEMA_VERSION = 1
+
+METADATA = (
+    "task",
+    "visual_category",
+    "training_dataset",
+    "pretraining_dataset",
+    "architecture",
+    "framework",
+    "precision",
+    "license",
+    "source_url",
+    "paper",
+    "run",
+    "epoch",
+)
+"""What users say of a model and the catalogue has a column for; any other is added by need."""
+
+MODELS = {
+    "id": "INTEGER PRIMARY KEY",
+    "name": "TEXT NOT NULL UNIQUE",
+    "sha256": "TEXT NOT NULL UNIQUE",  # of the file with its companions
+    "file_sha256": "TEXT NOT NULL",  # of the file alone: known before it is read
+    "companions": "TEXT NOT NULL",  # JSON: further files, relative to the file's folder
+    "weights_hash": "TEXT NOT NULL REFERENCES payloads(weights_hash)",
+    "duplicate_of": "INTEGER REFERENCES models(id)",  # first model with the same weights
+    "path": "TEXT NOT NULL",
+    "format": "TEXT NOT NULL",
+    "producer": "TEXT",
+    "size_bytes": "INTEGER NOT NULL",
+    "n_layers": "INTEGER NOT NULL",
+    "n_filters": "INTEGER NOT NULL",
+    "n_skipped": "INTEGER NOT NULL",
+    "verdict": "TEXT NOT NULL",
+    "reasons": "TEXT NOT NULL",  # JSON: list of sentences
+    "degenerate_share": "REAL",
+    "notes": "TEXT NOT NULL",  # JSON: list of sentences
+    **dict.fromkeys(METADATA, "TEXT"),
+    "epoch": "NUMERIC",
+    "added_at": "TEXT NOT NULL",  # UTC, ISO 8601
+    "filterdb_version": "TEXT NOT NULL",
+    "digest": "TEXT NOT NULL",
+}
+
+MEASURES = {
+    "n_invalid": "INTEGER",
+    "peak": "REAL",
+    "sparsity": "REAL",
+    "variance_entropy": "REAL",
+    "randomness_threshold": "REAL",
+    "entropy_ratio": "REAL",
+    "n_clean": "INTEGER",
+    "clean_variance_entropy": "REAL",
+    "clean_randomness_threshold": "REAL",
+    "clean_entropy_ratio": "REAL",
+    "orthogonality": "REAL",
+    "l1": "REAL",
+    "l2": "REAL",
+    "l1_standardised": "REAL",
+    "l2_standardised": "REAL",
+}
+
+LAYERS = {
+    "model_id": "INTEGER NOT NULL REFERENCES models(id) ON DELETE CASCADE",
+    "layer_index": "INTEGER NOT NULL",
+    "name": "TEXT NOT NULL",
+    "kind": "TEXT NOT NULL",
+    "kind_reason": "TEXT NOT NULL",
+    "out_channels": "INTEGER NOT NULL",
+    "in_per_group": "INTEGER NOT NULL",
+    "groups": "INTEGER",
+    "kh": "INTEGER NOT NULL",
+    "kw": "INTEGER NOT NULL",
+    "stride": "TEXT",  # "2x2": height x width, as kernels are written
+    "dilation": "TEXT",
+    "dtype": "TEXT NOT NULL",
+    "conv_depth": "INTEGER NOT NULL",
+    "conv_depth_norm": "REAL NOT NULL",
+    "depth_source": "TEXT NOT NULL",
+    "n_filters": "INTEGER NOT NULL",
+    "weights_hash": "TEXT NOT NULL",
+    "tensor": "TEXT NOT NULL",  # its name in the payload
+    **MEASURES,
+    "verdict": "TEXT NOT NULL",
+    "reason": "TEXT NOT NULL",
+}
+
+SKIPPED = {
+    "model_id": "INTEGER NOT NULL REFERENCES models(id) ON DELETE CASCADE",
+    "position": "INTEGER NOT NULL",
+    "name": "TEXT NOT NULL",
+    "reason": "TEXT NOT NULL",
+}
+
+PAYLOADS = {
+    "weights_hash": "TEXT PRIMARY KEY",
+    "sha256": "TEXT NOT NULL",
+    "bytes": "INTEGER NOT NULL",
+}
+
+FAILURES = {
+    "path": "TEXT PRIMARY KEY",
+    "reason": "TEXT NOT NULL",
+    "failed_at": "TEXT NOT NULL",
+    "filterdb_version": "TEXT NOT NULL",
+    "digest": "TEXT NOT NULL",
+}
+
+
+def quoted(name: str) -> str:
+    """Quote a column or table name for SQL, whatever characters it has."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def create_tables(connection: sqlite3.Connection) -> None:
+    """Create all tables in an open transaction of a new, empty database file."""
+    tables = {
+        "payloads": (PAYLOADS, " WITHOUT ROWID"),
+        "models": (MODELS, ""),
+        "layers": (LAYERS | {"PRIMARY KEY": "(model_id, layer_index)"}, " WITHOUT ROWID"),
+        "skipped": (SKIPPED | {"PRIMARY KEY": "(model_id, position)"}, " WITHOUT ROWID"),
+        "failures": (FAILURES, " WITHOUT ROWID"),
+    }
+    for table, (columns, options) in tables.items():
+        body = ", ".join(f"{name} {declaration}" for name, declaration in columns.items())
+        connection.execute(f"CREATE TABLE {table} ({body}){options}")
+    connection.execute("CREATE INDEX models_by_weights ON models (weights_hash)")
+    connection.execute("CREATE INDEX models_by_file ON models (file_sha256)")
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def check_version(connection: sqlite3.Connection) -> None:
+    """Make sure that this program knows the catalogue's schema.
+
+    Raises
+    ------
+    SchemaVersionError
+        It is newer than this program, or no filterdb catalogue at all.
+    """
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION_ID:
+        msg = (
+            "catalogue.sqlite is an SQLite file, but not a filterdb catalogue (its application id "
+            f"is {application:#x}). Check the path of the database folder."
+        )
+        raise SchemaVersionError(msg)
+    if version > SCHEMA_VERSION:
+        msg = (
+            f"The database has schema version {version}; this program knows versions up to "
+            f"{SCHEMA_VERSION}. Please update filterdb: pip install --upgrade filterdb"
+        )
+        raise SchemaVersionError(msg)
+    if version < 1:
+        msg = f"The catalogue's schema version is {version}, which never existed: it is damaged."
+        raise SchemaVersionError(msg)
+
+
+def columns_of(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
+    """Names of a table's columns, the user's own included, in order."""
+    rows = connection.execute(f"PRAGMA table_info({quoted(table)})")
+    return tuple(row[1] for row in rows)

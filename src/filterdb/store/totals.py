@@ -1,0 +1,57 @@
+"""Totals over the catalogue: what it covers, and what was left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from filterdb.store.query import reading
+
+COUNTS = {
+    "models": "SELECT count(*) FROM models",
+    "distinct_weights": "SELECT count(DISTINCT weights_hash) FROM models",
+    "duplicates": "SELECT count(*) FROM models WHERE duplicate_of IS NOT NULL",
+    "layers": "SELECT count(*) FROM layers",
+    "filters": "SELECT coalesce(sum(n_filters), 0) FROM layers",
+    "distinct_filters": "SELECT coalesce(sum(n_filters), 0) FROM models WHERE duplicate_of IS NULL",
+    "skipped": "SELECT count(*) FROM skipped",
+    "failures": "SELECT count(*) FROM failures",
+    "source_bytes": "SELECT coalesce(sum(size_bytes), 0) FROM models",
+    "payload_bytes": "SELECT coalesce(sum(bytes), 0) FROM payloads",
+}
+GROUPS = {
+    "filters_by_kernel": "SELECT kh || 'x' || kw, sum(n_filters) FROM layers GROUP BY 1",
+    "layers_by_kind": "SELECT kind, count(*) FROM layers GROUP BY 1",
+    "models_by_format": "SELECT format, count(*) FROM models GROUP BY 1",
+    "models_by_verdict": "SELECT verdict, count(*) FROM models GROUP BY 1",
+    "layers_by_verdict": "SELECT verdict, count(*) FROM layers GROUP BY 1",
+    "skipped_by_reason": "SELECT reason, count(*) FROM skipped GROUP BY 1",
+}
+
+
+def totals(folder: Path) -> dict[str, Any]:
+    """Count everything in a database; no payload is touched.
+
+    Returns
+    -------
+    dict
+        Numbers; then counts by group, the largest first; then ``failed_files`` (``path``,
+        ``reason``, ``failed_at``): the files that were offered and are in no model.
+
+    Raises
+    ------
+    DatabaseNotFoundError, SchemaVersionError, StoreError
+        The database cannot be read.
+    """
+    result: dict[str, Any] = {}
+    with reading(folder) as connection:
+        for name, query in COUNTS.items():
+            result[name] = connection.execute(query).fetchone()[0]
+        for name, query in GROUPS.items():
+            result[name] = dict(connection.execute(f"{query} ORDER BY 2 DESC, 1").fetchall())
+        columns = ("path", "reason", "failed_at")
+        query = "SELECT path, reason, failed_at FROM failures ORDER BY path"
+        result["failed_files"] = [
+            dict(zip(columns, row, strict=True)) for row in connection.execute(query)
+        ]
+    return result

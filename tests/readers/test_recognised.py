@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import bz2
+import csv
+import gzip
+import json
+import lzma
+import pickle
+import sqlite3
+import sys
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from filterdb.readers.head import Head
+from filterdb.readers.plain_text import text_of
+from filterdb.readers.recognised import RECOGNISED
+
+
+def name_of(path: Path) -> str | None:
+    """What a file is recognised as."""
+    head = Head.of(path)
+    return next((known.name for known in RECOGNISED if known.matches(head)), None)
+
+
+def field(number: int, value: bytes | int) -> bytes:
+    """One protobuf field."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def varint(value: int) -> bytes:
+    out = b""
+    while value > 0x7F:
+        out, value = out + bytes([value & 0x7F | 0x80]), value >> 7
+    return out + bytes([value])
+
+
+NODE = field(1, field(1, b"conv/weights") + field(2, b"Const"))
+CAFFE_LAYER = field(100, field(1, b"conv1") + field(2, b"Convolution") + bytes([0x3A, 0]))
+CAFFE_OLD_LAYER = field(2, field(2, b"data") + field(3, b"conv1") + field(4, b"conv1") +
+                        field(5, 4))  # fmt: skip
+BLOCK = field(1, field(1, 0) + b"\x10" + b"\xff" * 9 + b"\x01" + field(3, b"var"))
+FLAX = b"\x81\xa6params\x81\xa4Conv\xc7\x04\x01abcd"
+TABLE_END = bytes(40) + bytes.fromhex("57fb808b247547db")
+
+CONTENT: dict[str, tuple[str, bytes]] = {
+    "tflite": ("a.bin", b"\x1c\0\0\0TFL3" + bytes(50)),
+    "ort": ("a.ort", b"\x1c\0\0\0ORTM" + bytes(50)),
+    "executorch": ("a.pte", b"\x1c\0\0\0ET12" + bytes(50)),
+    "tensorrt": ("a.engine", b"ptrt\0\0\0\0"),
+    "rknn": ("a.rknn", b"RKNN\0\0\0\0"),
+    "gguf": ("a.gguf", b"GGUF\x03\0\0\0"),
+    "ggml": ("a.bin", b"lmgg\x01\0\0\0"),
+    "mxnet": ("a.params", (0x112).to_bytes(8, "little") + bytes(8) + b"\x02\0"),
+    "torch7": ("a.t7", b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1\x10\0\0\0nn.Sequential"),
+    "matlab": ("a.mat", b"MATLAB 5.0 MAT-file, Platform: GLNXA64".ljust(512)),
+    "saved-model": ("saved_model.pb", field(1, 1) + field(2, field(1, b"meta") + NODE)),
+    "coreml": ("a.mlmodel", field(1, 4) + field(2, b"about") + field(500, b"layers")),
+    "tensorflow-pb": ("a.pb", NODE * 3),
+    "tensorflow-meta": ("a.meta", field(1, field(1, b"ops")) + field(2, NODE * 40)),
+    "tf-checkpoint": ("a.index", b"\0\0\x06\x08\x01\x1a\x02\x08\x01" + TABLE_END),
+    "tf-checkpoint-v1": ("a.ckpt", b"\0\0\xd5\x09\n\xd2\x09" + TABLE_END),
+    "caffe": ("a.caffemodel", field(1, b"Net") + CAFFE_LAYER * 2),
+    "ncnn": ("a.param", b"7767517\n2 2\nInput data 0 1 data\n"),
+    "openvino": ("a.xml", b'<?xml version="1.0"?>\n<net name="a" version="10">\n</net>'),
+    "darknet": ("a.weights", np.array([0, 2, 0, 9, 0, 5, 5], "<i4").tobytes()),
+    "flax": ("a.msgpack", FLAX),
+    "paddle": ("a.pdmodel", BLOCK),
+    "pickle": ("a.pkl", pickle.dumps({"w": np.ones(3)})),
+    "joblib": ("a.joblib", b"\x80\x04\x95\x20\0\0\0\0\0\0\0\x8c\x14joblib.numpy_pickle" + bytes(9)),
+    "katago-txt-gz": ("a.gz", gzip.compress(b"b6c96\n8\n22\n19\ntrunk\n6\n")),
+    "katago-bin-gz": ("b.gz", gzip.compress(b"b6c96\n8\n22\n19\nconv 3 @BIN@" + bytes(99))),
+    "gzip": ("c.gz", gzip.compress(b"anything")),
+    "xz": ("a.xz", lzma.compress(b"anything")),
+    "bzip2": ("a.bz2", bz2.compress(b"anything")),
+    "zstd": ("a.zst", b"\x28\xb5\x2f\xfd" + bytes(20)),
+    "lz4": ("a.lz4", b"\x04\x22\x4d\x18" + bytes(20)),
+    "7z": ("a.7z", b"7z\xbc\xaf\x27\x1c" + bytes(20)),
+    "rar": ("a.rar", b"Rar!\x1a\x07\x01\0"),
+    "empty": ("a.pth", b""),
+    "zeros": ("a.pth", bytes(10_000)),
+    "git-lfs": ("a.pth", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"),
+    "html": ("a.pth", b"\n<!DOCTYPE html>\n<html lang='en'><body>404</body></html>"),
+    "png": ("a.png", b"\x89PNG\r\n\x1a\n" + bytes(20)),
+    "jpeg": ("a.jpg", b"\xff\xd8\xff\xe0" + bytes(20)),
+    "gif": ("a.gif", b"GIF89a" + bytes(20)),
+    "tiff": ("a.tif", b"II*\0" + bytes(20)),
+    "riff": ("a.webp", b"RIFF\x10\0\0\0WEBP"),
+    "mp4": ("a.mp4", b"\0\0\0\x20ftypisom"),
+    "pdf": ("a.pdf", b"%PDF-1.7\n%\xe2\xe3"),
+    "program": ("a.so", b"\x7fELF\x02\x01\x01" + bytes(20)),
+    "parquet": ("a.parquet", b"PAR1\x15\x04"),
+    "json": ("a.json", b'{"a": [1, 2]}'),
+    "xml": ("a.xml", b'<?xml version="1.0"?><svg></svg>'),
+    "yaml": ("a.yaml", b"# settings\nname: resnet\nepochs: 90\n"),
+    "csv": ("a.csv", b"model,task\nresnet18,classification\nvgg,segmentation\n"),
+    "text": ("a.txt", "Erwägungen über Filter.\nMehr nicht.\n".encode()),
+}
+
+
+@pytest.mark.parametrize("name", CONTENT)
+def test_content_decides(tmp_path: Path, name: str) -> None:
+    path = tmp_path / CONTENT[name][0]
+    path.write_bytes(CONTENT[name][1])
+    assert name_of(path) == name
+
+
+@pytest.mark.parametrize("name", CONTENT)
+def test_a_file_cut_short_is_looked_at_without_an_exception(tmp_path: Path, name: str) -> None:
+    content = CONTENT[name][1]
+    path = tmp_path / CONTENT[name][0]
+    for length in range(min(len(content), 60)):
+        path.write_bytes(content[:length])
+        name_of(path)
+
+
+def tar(path: Path) -> None:
+    with tarfile.open(path, "w") as archive:
+        archive.add(__file__, "a.py")
+
+
+def zipped(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "hello")
+
+
+def sqlite(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE a (b)")
+    connection.close()
+
+
+def folder(*names: str) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        path.mkdir()
+        for name in names:
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_text("{}")
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("tar", tar),
+        ("zip", zipped),
+        ("sqlite", sqlite),
+        ("saved-model", folder("saved_model.pb", "variables/variables.index")),
+        ("coreml", folder("Manifest.json", "Data/com.apple.CoreML/model.mlmodel")),
+        ("orbax", folder("_METADATA", "manifest.ocdbt")),
+        ("pytorch-folder", folder("data.pkl", "version")),
+        ("folder", folder("a.pth")),
+    ],
+)
+def test_archives_and_folders(tmp_path: Path, name: str, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "it")
+    assert name_of(tmp_path / "it") == name
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("value", [{"w": [1.5, 2]}, [np.ones((2, 2))], np.arange(9.0)])
+def test_pickles_of_every_protocol(tmp_path: Path, protocol: int, value: object) -> None:
+    (tmp_path / "a").write_bytes(pickle.dumps(value, protocol))
+    assert name_of(tmp_path / "a") == "pickle"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("caffe", b'name: "PNet"\nlayer {\n  name: "conv1"\n  type: "Convolution"\n}'),
+        ("caffe", field(1, b"Old") + CAFFE_OLD_LAYER * 2),
+        ("tensorflow-pb", b'node {\n  name: "a"\n  op: "Const"\n}\n'),
+        ("darknet", b"[net]\nbatch=1\n\n[convolutional]\nfilters=16\n"),
+        ("ncnn", (7767517).to_bytes(4, "little") + bytes(20)),
+        ("paddle", pickle.dumps({"w": 1, "StructuredToParameterName@@": {}}, 2)),
+        ("paddle", bytes(16) + (10).to_bytes(4, "little") + b"\x08\x05\x10\x40" + bytes(64)),
+        ("tfjs", b'{"format": "x", "weightsManifest": [{"paths": ["a.bin"], "weights": []}]}'),
+        ("tfjs", b'[{"weights": [{"name": "a", "dtype": "float32"}], "paths": ["s1"]}]'),
+        ("html", b"<!-- saved --><html><head></head></html>"),
+    ],
+)  # fmt: skip
+def test_further_shapes_of_a_format(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / "a").write_bytes(content)
+    assert name_of(tmp_path / "a") == name
+
+
+def test_binaries_are_told_by_what_stands_beside_them(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(size=99).astype("<f4").tobytes()
+    for name in ("net.bin", "shard1of1.bin", "ir.bin", "m.data-00000-of-00002", "lonely.bin"):
+        (tmp_path / name).write_bytes(noise)
+    (tmp_path / "net.param").write_bytes(CONTENT["ncnn"][1])
+    (tmp_path / "ir.xml").write_bytes(CONTENT["openvino"][1])
+    (tmp_path / "m.index").write_bytes(CONTENT["tf-checkpoint"][1])
+    manifest = [{"paths": ["shard1of1.bin"], "weights": [{"name": "a", "dtype": "float32"}]}]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert name_of(tmp_path / "net.bin") == "ncnn"
+    assert name_of(tmp_path / "ir.bin") == "openvino"
+    assert name_of(tmp_path / "m.data-00000-of-00002") == "tf-checkpoint"
+    assert name_of(tmp_path / "shard1of1.bin") == "tfjs"
+    assert name_of(tmp_path / "lonely.bin") is None
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_noise_is_not_recognised(tmp_path: Path, seed: int) -> None:
+    (tmp_path / "a").write_bytes(np.random.default_rng(seed).bytes(5000))
+    assert name_of(tmp_path / "a") is None
+
+
+def test_this_very_python_is_a_program() -> None:
+    assert name_of(Path(sys.executable)) == "program"
+
+
+@pytest.mark.parametrize("cut", range(4))
+def test_text_may_be_cut_within_a_character(tmp_path: Path, cut: int) -> None:
+    text = "x" * cut + "é漢" * 2000
+    (tmp_path / "a").write_text(text, encoding="utf-8")
+    assert text_of(Head.of(tmp_path / "a")) is not None
+
+
+def test_the_table_is_sound() -> None:
+    names = [known.name for known in RECOGNISED]
+    assert len(set(names)) == len(names)
+    for known in RECOGNISED:
+        assert known.mend.endswith("."), known.name
+        assert known.title[0] not in ".,", known.name
+    assert names[-1] == "folder"
+    assert {known.name for known in RECOGNISED if not known.model} >= {"html", "empty", "zip"}
+    covered = {*CONTENT, "tar", "zip", "sqlite", "tfjs", "orbax", "pytorch-folder", "folder"}
+    assert covered == set(names)
+
+
+def test_the_zoo(zoo: Path) -> None:
+    with (zoo / "manifest.csv").open(newline="") as file:
+        formats = {row["file"]: row["format"] for row in csv.DictReader(file)}
+    readable = {"pytorch", "onnx", "keras-hdf5", "npz", "safetensors", "torchscript"}
+    expected = {name: kind for name, kind in formats.items() if kind not in readable}
+    assert len(expected) == 44
+    parts = {".tfjs": "tfjs", ".prototxt": "caffe", ".bin": "ncnn", "-of-00001": "tf-checkpoint"}
+    for path in (zoo / "weights").rglob("*"):
+        name = str(path.relative_to(zoo / "weights"))
+        if name not in formats:
+            suffix = ".tfjs" if ".tfjs" in name else next(s for s in parts if name.endswith(s))
+            expected[name] = parts[suffix]
+    for name, kind in expected.items():
+        assert name_of(zoo / "weights" / name) == kind, name

@@ -1,0 +1,155 @@
+"""One tiny real file of every format that can be read, each made by the format's own writer."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from keras_networks import import_keras
+
+RANDOM = np.random.default_rng(11)
+
+
+def arrays() -> dict[str, Any]:
+    return {
+        "conv1.weight": RANDOM.normal(size=(4, 3, 3, 3)).astype("float32"),
+        "conv1.bias": RANDOM.normal(size=4).astype("float32"),
+        "conv2.weight": RANDOM.normal(size=(6, 4, 3, 3)).astype("float32"),
+    }
+
+
+def state_dict() -> Any:
+    import torch
+
+    return {name: torch.tensor(array) for name, array in arrays().items()}
+
+
+def torch_zip(path: Path) -> None:
+    import torch
+
+    torch.save({"state_dict": state_dict(), "epoch": 3}, path)
+
+
+def torch_legacy(path: Path) -> None:
+    import torch
+
+    torch.save(state_dict(), path, _use_new_zipfile_serialization=False)
+
+
+def torchscript(path: Path) -> None:
+    import warnings
+
+    import torch
+
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 4, 3, groups=4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(network), path)
+
+
+def safetensors(path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    save_file(arrays(), path)
+
+
+def onnx(path: Path) -> None:
+    import onnx as library
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = arrays()
+    nodes = [
+        helper.make_node("Conv", ["x", "conv1.weight", "conv1.bias"], ["y"]),
+        helper.make_node("Conv", ["y", "conv2.weight"], ["z"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3, 9, 9))],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, (1, 6, 5, 5))],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    library.save(helper.make_model(graph), str(path))
+
+
+def keras(path: Path) -> None:
+    import warnings
+
+    library = import_keras()
+    layers = library.layers
+    network = library.Sequential(
+        [library.Input((9, 9, 3)), layers.Conv2D(4, 3), layers.SeparableConv2D(5, 3)]
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        network.save(path)
+
+
+def hdf5_chunks(path: Path) -> None:
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        for name, array in arrays().items():
+            file.create_dataset(name, data=array, chunks=True, compression="gzip")
+
+
+def npz(path: Path) -> None:
+    np.savez(path, **arrays())
+
+
+def npz_compressed(path: Path) -> None:
+    np.savez_compressed(path, **arrays())
+
+
+def npy(path: Path) -> None:
+    np.save(path, arrays()["conv1.weight"])
+
+
+def torch_tar(path: Path) -> None:
+    """The container of PyTorch before 0.1.10, which no PyTorch writes any more: by hand."""
+    import pickle
+
+    import torch
+
+    weight = arrays()["conv1.weight"]
+    strides = [stride // 4 for stride in weight.strides]
+    numbers = np.int64([*weight.shape, *strides, 0]).tobytes()
+    members = {
+        "storages": pickle.dumps(1, 2)
+        + pickle.dumps((0, "cpu", torch.FloatStorage), 2)
+        + np.int64(weight.size).tobytes()
+        + weight.tobytes()
+        + pickle.dumps([], 2),
+        "tensors": pickle.dumps(1, 2)
+        + pickle.dumps((1, 0, torch.FloatStorage), 2)
+        + np.int64(weight.ndim).tobytes()
+        + numbers,
+        # {"conv1.weight": persistent id "1"}
+        "pickle": b"\x80\x02}X\x0c\0\0\0conv1.weightX\x01\0\0\x001Qs.",
+    }
+    with tarfile.open(path, "w") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+
+
+FILES: dict[str, tuple[str, str, Callable[[Path], None]]] = {
+    # what: module that reads it, file name, writer
+    "pytorch-zip": ("torch_zip", "a.pth", torch_zip),
+    "pytorch-legacy": ("torch_legacy", "b.pth", torch_legacy),
+    "pytorch-tar": ("torch_tar", "c.pth", torch_tar),
+    "torchscript": ("torch_zip", "d.pt", torchscript),
+    "safetensors": ("safetensors", "e.safetensors", safetensors),
+    "onnx": ("onnx", "f.onnx", onnx),
+    "keras-hdf5": ("hdf5", "g.h5", keras),
+    "hdf5": ("hdf5", "h.h5", hdf5_chunks),
+    "keras": ("keras_zip", "i.keras", keras),
+    "npz": ("npz", "j.npz", npz),
+    "npz-compressed": ("npz", "k.npz", npz_compressed),
+    "npy": ("npz", "l.npy", npy),
+}

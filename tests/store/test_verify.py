@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import random
+import shutil
+import sqlite3
+
+import pytest
+
+from filterdb.errors import DatabaseNotFoundError, StoreError
+from filterdb.store.lock import ingesting
+from filterdb.store.query import select_models
+from filterdb.store.verify import verify
+from rows import draw, new_model
+
+
+@pytest.fixture
+def two(folder, add):
+    add("a", layers={"conv1": draw(4, 3, 3, 3, seed=1), "conv2": draw(2, 4, 1, 1, seed=2)})
+    add("b", seed=3, metadata={"task": "ocr", "mine": 7})
+    return folder
+
+
+def kinds(result):
+    return [finding.kind for finding in result.findings]
+
+
+def flip(path, position, bit=0):
+    with path.open("r+b") as file:
+        file.seek(position)
+        byte = file.read(1)[0]
+        file.seek(position)
+        file.write(bytes([byte ^ (1 << bit)]))
+
+
+def test_a_sound_database_has_no_findings(two):
+    result = verify(two)
+    assert result.findings == ()
+    assert not result.damaged
+    assert (result.models, result.payloads) == (2, 2)
+    assert result.bytes == sum(path.stat().st_size for path in two.rglob("*.safetensors"))
+
+
+def test_progress_is_told(two):
+    seen = []
+    verify(two, progress=lambda done, total, _: seen.append((done, total)))
+    assert seen == [(1, 2), (2, 2)]
+
+
+def test_every_flipped_byte_of_a_payload_is_found(two):
+    for path in two.rglob("*.safetensors"):
+        for position in range(0, path.stat().st_size, 7):
+            flip(path, position, bit=position % 8)
+            result = verify(two)
+            assert kinds(result) == ["payload"], position
+            assert result.damaged
+            flip(path, position, bit=position % 8)
+    assert verify(two).findings == ()
+
+
+def test_a_finding_names_layer_and_models_and_the_mend(two):
+    (row,) = select_models(two, "name = 'a'")
+    path = two / "payload" / row["weights_hash"][:2] / f"{row['weights_hash']}.safetensors"
+    flip(path, path.stat().st_size - 1)
+    (finding,) = verify(two).findings
+    assert finding.where == str(path.relative_to(two))
+    assert finding.message.endswith("conv2.")
+    assert "a: remove" in finding.mend
+    assert path.exists()
+
+
+def test_a_missing_and_a_short_payload_are_found(two):
+    first, second = sorted(two.rglob("*.safetensors"))
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-1])
+    assert sorted(kinds(verify(two))) == ["missing", "payload"]
+
+
+def rows_of(folder):
+    connection = sqlite3.connect(
+        f"file:{folder / 'catalogue.sqlite'}?mode=ro&immutable=1", uri=True
+    )
+    connection.text_factory = bytes
+    try:
+        return [
+            connection.execute(f"SELECT * FROM {table}").fetchall()
+            for table in ("models", "layers", "skipped", "payloads", "failures")
+        ]
+    finally:
+        connection.close()
+
+
+def test_no_flipped_byte_of_the_catalogue_changes_what_a_reader_sees_unnoticed(two, tmp_path):
+    path = two / "catalogue.sqlite"
+    content = rows_of(two)
+    sound = path.read_bytes()
+    found = 0
+    chance = random.Random(5)
+    used = [position for position, byte in enumerate(sound) if byte]
+    for position in chance.sample(used, 250):
+        flip(path, position, bit=chance.randrange(8))
+        try:
+            damaged = verify(two).damaged
+        except StoreError:
+            damaged = True
+        found += damaged
+        if not damaged:
+            assert rows_of(two) == content, position
+        path.write_bytes(sound)
+        assert len(list(two.rglob("*.safetensors"))) == 2, "damage must never lead to removal"
+    assert found > 200
+    assert not (two / "catalogue.sqlite-wal").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE models SET verdict = 'healthx' WHERE id = 1",
+        "UPDATE models SET mine = 8",
+        "UPDATE layers SET sparsity = sparsity + 1e-12",
+        "UPDATE layers SET name = 'conv3' WHERE name = 'conv2'",
+        "DELETE FROM layers WHERE name = 'conv2'",
+        "DELETE FROM skipped WHERE model_id = 1",
+        "UPDATE payloads SET sha256 = replace(sha256, 'a', 'b')",
+        "PRAGMA foreign_keys = 0; UPDATE layers SET model_id = 77 WHERE model_id = 2",
+    ],
+)
+def test_a_change_of_the_rows_is_found(two, change):
+    connection = sqlite3.connect(two / "catalogue.sqlite")
+    connection.executescript(change)
+    connection.close()
+    assert verify(two).damaged
+
+
+def test_leftovers_are_named_removed_and_gone(two):
+    new_model(two, "cc", {"c": draw(1, 1, 3, 3)})  # a draft that nobody commits
+    orphan = new_model(two, "dd", {"c": draw(1, 1, 5, 5)}).draft.publish(two)
+    (two / "catalogue.sqlite.0123.tmp").write_bytes(b"half")
+    named = verify(two, remove_leftovers=False)
+    assert kinds(named) == ["leftover"] * 3
+    assert not named.damaged
+    assert not any(finding.removed for finding in named.findings)
+    assert orphan.exists()
+    result = verify(two)
+    assert [finding.removed for finding in result.findings] == [True] * 3
+    assert not orphan.exists()
+    assert verify(two).findings == ()
+
+
+def test_drafts_are_left_alone_while_an_ingest_is_running(two):
+    draft = new_model(two, "cc", {"c": draw(1, 1, 3, 3)}).draft
+    with ingesting(two):
+        (finding,) = verify(two).findings
+        assert not finding.removed
+        assert draft.path.exists()
+    (finding,) = verify(two).findings
+    assert finding.removed
+
+
+def test_nothing_is_removed_on_the_word_of_a_damaged_catalogue(two):
+    connection = sqlite3.connect(two / "catalogue.sqlite")
+    connection.execute("DELETE FROM payloads")
+    connection.commit()
+    connection.close()
+    result = verify(two)
+    assert result.damaged
+    assert len(list(two.rglob("*.safetensors"))) == 2
+
+
+def test_a_copied_database_is_sound(two, tmp_path):
+    shutil.copytree(two, tmp_path / "copy")
+    assert verify(tmp_path / "copy").findings == ()
+
+
+def test_there_must_be_a_database(tmp_path):
+    with pytest.raises(DatabaseNotFoundError):
+        verify(tmp_path)
+
+
+def test_a_catalogue_without_its_payload_can_still_be_read(two, add):
+    shutil.rmtree(two / "payload")
+    assert len(select_models(two)) == 2
+    assert kinds(verify(two)) == ["missing", "missing"]
+    add("c", seed=8)
+    assert len(list(two.rglob("*.safetensors"))) == 1
