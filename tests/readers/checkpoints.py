@@ -43,7 +43,9 @@ def numbers(given: tuple[int, ...]) -> bytes:
     return b"(" + b"".join(map(number, given)) + b"t"
 
 
-def storage(kind: str = "FloatStorage", key: str = "0", length: int = 54, view: bytes = b"") -> bytes:
+def storage(
+    kind: str = "FloatStorage", key: str = "0", length: int = 54, view: bytes = b""
+) -> bytes:
     parts = text("storage") + b"ctorch\n" + kind.encode() + b"\n" + text(key) + text("cpu")
     return b"(" + parts + number(length) + view + b"tQ"
 

@@ -13,7 +13,7 @@ import pytest
 from tiny_files import FILES
 
 TRUNCATIONS, FLIPS = 50, 200
-PATIENCE = 180
+PATIENCE = 280
 
 
 @pytest.mark.slow

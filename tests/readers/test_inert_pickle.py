@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import pickle
 import struct
 import subprocess
@@ -88,7 +89,9 @@ def test_references_to_the_outside() -> None:
     assert found.persistent == (found.value,)
 
 
-@pytest.mark.parametrize("code", [b"\x82\1", b"\x83\1\0", b"\x84\1\0\0\0", b"\x97", b"\x98", b"\xff"])
+@pytest.mark.parametrize(
+    "code", [b"\x82\1", b"\x83\1\0", b"\x84\1\0\0\0", b"\x97", b"\x98", b"\xff"]
+)
 def test_registries_and_unknown_instructions_are_refused(code: bytes) -> None:
     with pytest.raises(CorruptFileError, match=f"0x{code[0]:02x}"):
         unpickle(memoryview(b"\x80\x02" + code + b"."))
@@ -110,10 +113,8 @@ def test_cut_anywhere_is_an_error(protocol: int) -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_result_or_an_error(data: bytes) -> None:
-    try:
+    with contextlib.suppress(ReadError):
         walk(unpickle(memoryview(b"\x80\x02" + data)).value)
-    except ReadError:
-        pass
 
 
 @pytest.mark.parametrize(
@@ -211,17 +212,13 @@ def test_nothing_in_a_file_runs(tmp_path: Path, canary: Path, container: str) ->
 
 def test_the_canary_sings_for_pickle(tmp_path: Path) -> None:
     """The hostile set would be no test if its pickles were duds."""
-    sung = 0
-    for i, body in enumerate(hostile(tmp_path / "ran").values()):
-        canary = tmp_path / str(i)
-        live = body.replace(str(tmp_path / "ran").encode(), str(canary).encode())
-        if len(str(canary)) != len(str(tmp_path / "ran")):
-            live = hostile(canary)[list(hostile(canary))[i]]
-        try:
-            pickle.loads(b"\x80\x04" + live + b".")
-        except Exception:  # noqa: S110, BLE001
-            pass
+    canary, sung = tmp_path / "ran", 0
+    for body in hostile(canary).values():
+        with contextlib.suppress(Exception):
+            # Not the one in C, whose memo grows to 64 GB for a far index.
+            pickle._loads(b"\x80\x04" + body + b".")  # type: ignore[attr-defined]
         sung += canary.exists()
+        canary.unlink(missing_ok=True)
     assert sung > 25
 
 
@@ -236,15 +233,10 @@ def test_a_registry_is_refused_in_every_container(
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-@pytest.mark.parametrize("what", BOMBS)
+@pytest.mark.parametrize("what", ["lists", "objects", "tuple as key", "doubled tuples"])
 def test_bombs_in_every_container(tmp_path: Path, container: str, what: str) -> None:
-    if what == "persistent" and container == "tar":
-        pytest.skip("a key of a tensor in this container is a scalar")
     CONTAINERS[container](tmp_path / "a.pth", BOMBS[what][:-1])
-    try:
-        found = values(read(tmp_path / "a.pth"))
-    except ReadError:
-        return
+    found = values(read(tmp_path / "a.pth"))
     assert float(found["conv.weight"].sum()) == 1431.0
 
 

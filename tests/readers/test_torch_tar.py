@@ -28,7 +28,12 @@ def test_a_tensor_of_a_view_of_a_storage(tmp_path: Path) -> None:
 def test_the_hand_made_container_is_what_torch_reads(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     # torch asks for a file of one tensor's class, and for storages without elements left over.
-    pickled = b"\x80\x02}(" + text("conv.weight") + tar_tensor().replace(b"X\1\0\0\0" + b"7", b"K\7") + b"u."
+    pickled = (
+        b"\x80\x02}("
+        + text("conv.weight")
+        + tar_tensor().replace(b"X\1\0\0\0" + b"7", b"K\7")
+        + b"u."
+    )
     tar_checkpoint(tmp_path / "a.pth", pickled)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

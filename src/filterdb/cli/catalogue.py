@@ -62,7 +62,7 @@ def layers(
 
     with open_database(db) as database:
         rows = database.layers(where=where, model=model)
-    columns = NARROW_LAYERS if is_narrow() else LAYER_COLUMNS
+    columns: Sequence[str] = NARROW_LAYERS if is_narrow() else LAYER_COLUMNS
     if model is not None:
         columns = columns[1:]
     present(rows, columns, "layers", as_json=as_json, as_csv=as_csv)

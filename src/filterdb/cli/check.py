@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -76,8 +76,8 @@ def parse_thresholds(settings: tuple[str, ...]) -> Thresholds:
     """``NAME=VALUE`` pairs as :class:`Thresholds`."""
     from filterdb.stats.verdict import Thresholds
 
-    known = {field.name: field.default for field in fields(Thresholds)}
-    values: dict[str, float] = {}
+    known = asdict(Thresholds())
+    values: dict[str, Any] = {}
     for setting in settings:
         name, _, text = setting.partition("=")
         if name not in known:
@@ -90,7 +90,7 @@ def parse_thresholds(settings: tuple[str, ...]) -> Thresholds:
             msg = f"{text!r} is not a number, in {setting!r}."
             raise click.BadParameter(msg, param_hint="--threshold") from error
     try:
-        return Thresholds(**values)  # type: ignore[arg-type]
+        return Thresholds(**values)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--threshold") from error
 

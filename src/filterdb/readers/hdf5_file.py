@@ -204,8 +204,8 @@ class Helper:
         assert process is not None and process.stdin and process.stdout  # noqa: S101, PT018
         timer = Timer(patience, process.kill)
         timer.daemon = True
-        timer.start()
         began = monotonic()
+        timer.start()
         try:
             process.stdin.write(line)
             process.stdin.flush()

@@ -21,7 +21,7 @@ from typing import Any
 from filterdb.errors import CorruptFileError, LimitError, ReadError
 from filterdb.readers.inert_objects import Global, Opaque, Persistent, Unhashable
 
-MAX_INSTRUCTIONS = 3_000_000
+MAX_INSTRUCTIONS = 2_000_000
 """Checkpoints of thousands of tensors take some hundred thousand."""
 MAX_LINE = 2**20
 MAX_KEY = 2**63

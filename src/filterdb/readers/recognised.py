@@ -158,9 +158,9 @@ CONTAINERS = (
     ),
     Recognised(
         "pickle",
-        "a plain Python pickle, which could run any code when loaded",
-        "If you trust where it comes from, load it in Python and save its arrays with "
-        "numpy.savez, or with safetensors.",
+        "a plain Python pickle",
+        "A pickle can run any code when it is loaded: if you trust its source, load it in Python "
+        "and save its arrays with numpy.savez, or with safetensors.",
         is_pickle,
     ),
 )

@@ -39,7 +39,8 @@ AUXILIARY = re.compile(
 )
 MAX_NAME = 500
 MAX_TENSORS = 100_000
-"""Real networks have names of some 100 characters and some thousand tensors."""
+MAX_CONTAINERS = 300_000
+"""Real checkpoints have names of some 100 characters, and some thousand tensors and dicts."""
 WRAPPERS = ("module.", "_orig_mod.")
 
 
@@ -210,6 +211,9 @@ def find_networks(root: object, objects: Objects) -> list[Network]:
         if id(value) in seen or len(path) > MAX_DEPTH or sum(map(len, path)) > MAX_NAME:
             continue
         seen.add(id(value))
+        if len(seen) > MAX_CONTAINERS:
+            msg = f"It holds more than {MAX_CONTAINERS:,} lists, dicts and objects: not followed."
+            raise LimitError(msg)
         network = Network(path)
         if objects.is_module(value):
             flatten(value, network, objects)

@@ -50,6 +50,9 @@ WRAPPED_FIRST = frozenset(
 """Calls whose first argument is the tensor."""
 SUBCLASS = frozenset({"torch._tensor._rebuild_from_type", "torch._tensor._rebuild_from_type_v2"})
 
+PARTS = (dict, list, tuple, Opaque, Persistent)
+"""What may be or hold a tensor, unless it is empty; scalars are passed over."""
+
 Values = Callable[[], NDArray[np.uint8]]
 
 
@@ -104,6 +107,8 @@ class TorchObjects:
         CorruptFileError
             Its shape, strides and storage contradict each other.
         """
+        if not isinstance(value, Opaque | Persistent):
+            return None
         if id(value) not in self.known:
             self.known[id(value)] = self.interpret(value)
         return self.known[id(value)]
@@ -196,7 +201,7 @@ class TorchObjects:
         raise contradiction(what="storage, offset, shape and strides are not what torch writes")
 
     def children(self, value: object) -> Iterator[tuple[str, object]]:
-        """Named parts of a container or of a pickled object, in order."""
+        """Named parts of a container or of a pickled object, in order, without scalars."""
         if isinstance(value, dict):
             pairs: Any = value.items()
         elif isinstance(value, list | tuple):
@@ -206,7 +211,7 @@ class TorchObjects:
         else:
             return
         for key, part in pairs:
-            if isinstance(key, str | int):
+            if isinstance(key, str | int) and isinstance(part, PARTS) and part:
                 yield str(key), part
 
     def is_module(self, value: object) -> bool:

@@ -1,0 +1,1 @@
+"""Array mathematics, no files: quality of a layer, the null of random filters, verdicts."""

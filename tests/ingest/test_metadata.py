@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from filterdb.errors import MetadataError
-from filterdb.metadata import load_metadata, typed
+from filterdb.ingest.metadata import load_metadata, typed
 
 A, B = Path("/zoo/a/net.pth"), Path("/zoo/b/net.pth")
 C, D = Path("/zoo/c.onnx"), Path("/zoo/d.tar.gz")

@@ -23,7 +23,7 @@ from queue import LifoQueue
 from typing import IO, TypeVar
 
 from filterdb.errors import ReadError, StoreError
-from filterdb.intake import Fingerprint, prepare
+from filterdb.ingest.intake import Fingerprint, prepare
 from filterdb.store.catalogue import NewModel
 
 Outcome = NewModel | ReadError | StoreError
@@ -35,7 +35,7 @@ AHEAD = 4
 
 BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from filterdb.workers import serve; serve(int(sys.argv[2]))"
+    "from filterdb.ingest.workers import serve; serve(int(sys.argv[2]))"
 )
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
@@ -116,31 +116,37 @@ def _ordered(
     limit: int,
 ) -> Iterator[tuple[Item, Result]]:
     """Keep up to ``limit`` items under way, and hand over the oldest when it is done."""
+
+    def take_oldest() -> tuple[Item, Result]:
+        item, future = pending[0]
+        result = future.result()  # interrupted here, it is still pending
+        pending.popleft()
+        return item, result
+
     for item in items:
         pending.append((item, submit(item)))
         if len(pending) == limit:
-            oldest = pending[0]
-            result = oldest[1].result()
-            pending.popleft()
-            yield oldest[0], result
+            yield take_oldest()
     while pending:
-        oldest = pending[0]
-        result = oldest[1].result()
-        pending.popleft()
-        yield oldest[0], result
+        yield take_oldest()
 
 
 def attempt(folder: Path, fingerprint: Fingerprint) -> Outcome:
     """Prepare a file; whatever goes wrong with it is the outcome."""
+    return guarded(partial(prepare, folder, fingerprint))
+
+
+def guarded(work: Callable[[], Result]) -> Result | ReadError | StoreError:
+    """Do some work on a file; an exception is a result, too: one bad file never stops the rest."""
     try:
-        return prepare(folder, fingerprint)
+        return work()
     except (ReadError, StoreError) as error:
         return error
     except MemoryError:
         return ReadError("There is not enough memory to read it.")
     except OSError as error:
         return ReadError(f"The file cannot be read: {error.strerror or error}.")
-    except Exception as error:  # one bad file never stops the rest
+    except Exception as error:
         kind = type(error).__name__
         return ReadError(f"Reading it failed in an unforeseen way ({kind}: {error}).")
 
@@ -181,8 +187,9 @@ class Worker:
 
 
 def _start() -> subprocess.Popen[bytes]:
+    # -P: no module is taken from the working folder, which may be one of downloaded files.
     return subprocess.Popen(  # noqa: S603
-        [sys.executable, "-c", BOOT, json.dumps(sys.path), str(os.getpid())],
+        [sys.executable, "-P", "-c", BOOT, json.dumps(sys.path), str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=os.environ | ONE_THREAD,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from filterdb import intake, workers
+from filterdb.ingest import intake, workers
 from filterdb.database import open_database
 from filterdb.errors import StoreError
 from filterdb.ingest import ingest
@@ -265,7 +265,7 @@ def test_no_exception_of_one_file_stops_the_rest(tmp_path, models, monkeypatch, 
 
 
 DYING = """
-import os, signal, filterdb.intake as intake
+import os, signal, filterdb.ingest.intake as intake
 real = intake.read
 def read(path):
     if path.name == "c.safetensors":
@@ -279,7 +279,7 @@ intake.read = read
 def test_a_process_that_dies_fails_its_file_only(tmp_path, models, monkeypatch, name):
     boot = (
         DYING.format(name=name)
-        + "import sys; from filterdb.workers import serve; serve(int(sys.argv[2]))"
+        + "import sys; from filterdb.ingest.workers import serve; serve(int(sys.argv[2]))"
     )
     monkeypatch.setattr(workers, "BOOT", boot)
     result = ingest(tmp_path / "db", models, jobs=2)
@@ -287,6 +287,15 @@ def test_a_process_that_dies_fails_its_file_only(tmp_path, models, monkeypatch, 
     (row,) = (row for row in result.models if row.path.endswith("c.safetensors") and row.reason)
     assert name in row.reason
     assert open_database(tmp_path / "db").verify().damaged is False
+
+
+def test_no_module_is_taken_from_a_folder_of_downloads(tmp_path, models, monkeypatch):
+    for name in ("json", "filterdb", "numpy"):
+        (models / f"{name}.py").write_text("open('ran', 'w')\nraise SystemExit('run!')\n")
+    monkeypatch.chdir(models)
+    monkeypatch.syspath_prepend("/nowhere")
+    assert ingest(tmp_path / "db", models, jobs=2).added == 4
+    assert not (models / "ran").exists()
 
 
 def test_a_script_needs_no_main_guard(tmp_path, models):
@@ -405,7 +414,7 @@ def test_file_names_that_are_no_text(tmp_path):
 def test_a_worker_ends_with_its_parent(tmp_path, models):
     code = (
         "import os, signal, sys\nfrom pathlib import Path\nfrom filterdb import workers\n"
-        "from filterdb.intake import Fingerprint\n"
+        "from filterdb.ingest.intake import Fingerprint\n"
         "worker = workers.Worker(Path(sys.argv[1]))\n"
         "worker.attempt(Fingerprint.of(Path(sys.argv[2])))\n"
         "print(worker._process.pid, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)\n"

@@ -10,15 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from filterdb.discover import Candidate, Ignored, discover
 from filterdb.errors import ReadError, StoreError
-from filterdb.intake import Fingerprint
-from filterdb.metadata import Metadata, load_metadata
+from filterdb.ingest.discover import Candidate, Ignored, discover
+from filterdb.ingest.intake import Fingerprint
+from filterdb.ingest.metadata import Metadata, load_metadata
+from filterdb.ingest.workers import Prepare, available_cores, guarded, in_turn
 from filterdb.reading import read
 from filterdb.store.catalogue import Catalogue, Kept, KnownFile, NewModel
 from filterdb.store.connection import create
 from filterdb.store.lock import ingesting
-from filterdb.workers import Prepare, available_cores, in_turn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +68,7 @@ class IngestResult:
     ignored
         Files and folders that were passed over, with reasons.
     unmatched_rows, files_without_row, renamed_columns
-        As in :class:`~filterdb.metadata.Metadata`.
+        As in :class:`~filterdb.ingest.metadata.Metadata`.
     """
 
     models: tuple[IngestedFile, ...]
@@ -152,7 +152,7 @@ def ingest(
     paths
         Files and folders of checkpoints.
     metadata
-        CSV keyed by file name or path; see :func:`~filterdb.metadata.load_metadata`. It also
+        CSV keyed by file name or path; see :func:`~filterdb.ingest.metadata.load_metadata`. It also
         updates models that are there already.
     jobs
         Number of processes; if not given, up to the available cores, as far as the files are
@@ -275,17 +275,22 @@ def _look(
     """What becomes of a file: known by its hash, prepared, or refused."""
     if candidate.refusal is not None:
         return ReadError(candidate.refusal)
-    try:
-        if not candidate.readable:
-            read(candidate.path)  # says what it is instead
-        fingerprint = Fingerprint.of(candidate.path)
-        for file in known.get(fingerprint.sha256, ()):
-            companions = [candidate.path.parent / name for name in file.companions]
-            if fingerprint.covers(companions, file.sha256):
-                return Known(file.sha256)
-    except ReadError as error:
-        return error
-    return prepare(fingerprint)
+    found = guarded(partial(_recognise, candidate, known))
+    return prepare(found) if isinstance(found, Fingerprint) else found
+
+
+def _recognise(
+    candidate: Candidate, known: Mapping[str, Sequence[KnownFile]]
+) -> Known | Fingerprint:
+    """Hash a file, and tell it again if it is in the database."""
+    if not candidate.readable:
+        read(candidate.path)  # raises, and says what it is instead
+    fingerprint = Fingerprint.of(candidate.path)
+    for file in known.get(fingerprint.sha256, ()):
+        companions = [candidate.path.parent / name for name in file.companions]
+        if fingerprint.covers(companions, file.sha256):
+            return Known(file.sha256)
+    return fingerprint
 
 
 def _row(path: str, kept: Kept | None, reason: str | None) -> IngestedFile:
