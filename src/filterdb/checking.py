@@ -77,8 +77,8 @@ class Check:
     verdict
         healthy | degenerate | undecided | invalid | undefined.
     reasons
-        Why, as sentences, the weightiest first; then how the file was read, where that
-        needed a choice.
+        Why, as sentences, the weightiest first. (How the file was read, where that needed a
+        choice, is in ``file.notes``.)
     degenerate_share
         Share of the filters with shape statistics that sit in degenerate layers; None where
         no layer has any.
@@ -212,7 +212,7 @@ def check_model(
         file=file,
         layers=rows,
         verdict=model.name,
-        reasons=(*model.reasons, *file.notes),
+        reasons=model.reasons,
         degenerate_share=model.degenerate_share,
     )
 

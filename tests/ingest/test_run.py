@@ -413,7 +413,7 @@ def test_file_names_that_are_no_text(tmp_path):
 
 def test_a_worker_ends_with_its_parent(tmp_path, models):
     code = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom filterdb import workers\n"
+        "import os, signal, sys\nfrom pathlib import Path\nfrom filterdb.ingest import workers\n"
         "from filterdb.ingest.intake import Fingerprint\n"
         "worker = workers.Worker(Path(sys.argv[1]))\n"
         "worker.attempt(Fingerprint.of(Path(sys.argv[2])))\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-HEALTHY, DEGENERATE = "cnn-textures.safetensors", "overwide-few.safetensors"
+HEALTHY, DEGENERATE = "cnn-shapes.safetensors", "overwide-few.safetensors"
 
 
 @click.command()
@@ -34,14 +34,15 @@ def demo(folder: str) -> None:
         show("\n[bold]3. A healthy network and a degenerate one[/]\n   $ filterdb check FILE")
         for name in (HEALTHY, DEGENERATE):
             show_network(check(networks / name), limit=4)
-    show(
-        "\n[bold]Next[/]\n"
-        "  filterdb check YOUR_CHECKPOINT          a verdict on any network, of any format\n"
-        "  filterdb formats                        what can be read\n"
-        f"  filterdb layers {plain(folder)} --where \"verdict = 'sparse'\"\n"
-        f"  filterdb ingest {plain(folder)} YOUR_FOLDER     add your own\n"
-        f"  filterdb info {plain(folder)}             what it covers"
-    )
+    show("\n[bold]Next[/]")
+    for command, purpose in (
+        ("check YOUR_CHECKPOINT", "a verdict on any network, of any format"),
+        ("formats", "what can be read"),
+        (f"info {folder}", "what the database covers"),
+        (f"layers {folder} --where \"verdict = 'sparse'\"", "layers by any condition"),
+        (f"ingest {folder} YOUR_FOLDER", "add your own networks"),
+    ):
+        show(f"filterdb {plain(command)}\n   [dim]{purpose}[/]", indent=2)
 
 
 def refuse_foreign(folder: Path) -> None:

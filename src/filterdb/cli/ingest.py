@@ -80,6 +80,6 @@ def listed(title: str, items: list[str]) -> None:
     if items:
         show(f"[bold]{title}[/] ({len(items)})")
         for item in items[:SHOWN]:
-            show(f"  {plain(item)}")
+            show(plain(item), indent=2)
         if len(items) > SHOWN:
-            show(f"  ... and {len(items) - SHOWN} more: --json has all.")
+            show(f"... and {len(items) - SHOWN} more: --json has all.", indent=2)

@@ -33,23 +33,29 @@ def show_network(result: Check, *, limit: int | None) -> None:
     """Print a network: verdict and reasons first, then its layers, then what was left out."""
     file, covered = result.file, result.coverage
     click.echo()
+    source = file.format
+    if file.producer and file.producer != file.format:
+        source += f", {file.producer}"
     name = plain(Path(file.source).name)
-    source = plain(f"{file.format}, {file.producer}" if file.producer else file.format)
-    show(f"[bold]{name}[/]  ({source})  {verdict_text(result.verdict)}")
+    show(f"[bold]{name}[/]  ({plain(source)})  {verdict_text(result.verdict)}")
     for reason in result.reasons:
-        show(f"  {plain(reason)}")
+        show(plain(reason), indent=2)
+    for note in file.notes:
+        show(f"[dim]{plain(note)}[/]", indent=2)
     show(layer_table(result))
     explained = [row for row in result.layers if row.verdict not in QUIET]
-    shown = explained[:limit]
-    if shown:
+    if explained:
         show("[bold]Why[/]")
-    for row in shown:
-        show(f"  {plain(row.layer.name)}: {verdict_text(row.verdict)}. {plain(row.reason)}")
-    if len(explained) > len(shown):
-        show(f"  ... and {len(explained) - len(shown)} more layers: --all shows them.")
+    for row in explained[:limit]:
+        reason = f"{verdict_text(row.verdict)}. {plain(row.reason)}"
+        show(f"{plain(row.layer.name)}: {reason}", indent=2)
+    if limit is not None and len(explained) > limit:
+        show(f"... and {len(explained) - limit} more layers: --all shows them.", indent=2)
+    show("[bold]Covered[/]")
     show(
-        f"[bold]Covered[/]  {covered['analysed']} of {covered['conv_layers']} convolution layers "
-        f"have shape statistics; {covered['filters']:,} filters in all."
+        f"{covered['analysed']} of {covered['conv_layers']} convolution layers have shape "
+        f"statistics; {covered['filters']:,} filters in all.",
+        indent=2,
     )
     show_skipped(result, limit)
 
@@ -91,7 +97,8 @@ def show_skipped(result: Check, limit: int | None) -> None:
     few = None if limit is None else 3
     for reason, members in names.items():
         more = f" and {len(members) - 3} more" if few and len(members) > 3 else ""
-        show(f"  {len(members)}  {plain(reason)} ({plain(', '.join(members[:few]))}{more})")
+        listed = plain(", ".join(members[:few]) + more)
+        show(f"{len(members)} x {plain(reason)}: {listed}", indent=2)
 
 
 def show_summary(results: Sequence[Check | ReadError]) -> None:
@@ -122,4 +129,5 @@ def show_summary(results: Sequence[Check | ReadError]) -> None:
          "'degenerate' is the share of filters in degenerate layers.")  # fmt: skip
     for result in results:
         if not isinstance(result, ReadError) and result.verdict != "healthy":
-            show(f"  {plain(Path(result.file.source).name)}: {plain(result.reasons[0])}")
+            name = plain(Path(result.file.source).name)
+            show(f"{name}: {plain(result.reasons[0])}", indent=2)

@@ -56,8 +56,12 @@ def console_for(renderable: RenderableType) -> Console:
     return console
 
 
-def show(renderable: RenderableType) -> None:
+def show(renderable: RenderableType, *, indent: int = 0) -> None:
     """Print a table or a text to stdout, without trailing blanks."""
+    if indent:
+        from rich.padding import Padding
+
+        renderable = Padding(renderable, (0, 0, 0, indent))
     console = console_for(renderable)
     if console.is_terminal:
         console.print(renderable)
@@ -104,7 +108,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def percent(value: float | None) -> str:
     """A share for people; a dash where it is undefined."""
-    return "–" if value is None else f"{100 * value:.0f} %"
+    return "–" if value is None else f"{value:.0%}"
 
 
 def plain(text: object) -> str:

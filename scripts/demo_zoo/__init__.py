@@ -1,0 +1,1 @@
+"""The demo networks: procedural images, small networks, and their training (needs torch)."""
