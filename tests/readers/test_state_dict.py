@@ -273,3 +273,20 @@ def test_spectral_norm(new: bool, layer: Any) -> None:
     found = {tensor.name: tensor.load() for tensor in chosen(module.state_dict()).tensors}
     assert set(found) == {"weight", "bias"}
     np.testing.assert_allclose(found["weight"], module.weight.detach().numpy(), rtol=1e-4)
+
+
+class Nested:
+    """Objects whose modules are lists, as a pickle would hand them over."""
+
+    array = LiveObjects().array
+    children = LiveObjects().children
+
+    def is_module(self, value: object, /) -> bool:
+        return isinstance(value, list)
+
+
+def test_modules_that_share_modules_are_not_walked_without_end() -> None:
+    shared = [[] for _ in range(2000)]
+    checkpoint = {str(i): [shared, np.ones((1, 1, 3, 3))] for i in range(2000)}
+    with pytest.raises(LimitError, match="300,000 lists"):
+        select(checkpoint, Nested())

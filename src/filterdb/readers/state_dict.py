@@ -20,9 +20,10 @@ weights held in parts are merged (see ``reparametrised.py``).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import count
 from math import prod
 from typing import Protocol
 
@@ -39,7 +40,7 @@ AUXILIARY = re.compile(
 )
 MAX_NAME = 500
 MAX_TENSORS = 100_000
-MAX_CONTAINERS = 300_000
+MAX_STEPS = 300_000
 """Real checkpoints have names of some 100 characters, and some thousand tensors and dicts."""
 WRAPPERS = ("module.", "_orig_mod.")
 
@@ -205,18 +206,17 @@ def find_networks(root: object, objects: Objects) -> list[Network]:
     """Every network of a checkpoint, in its order; each object is looked at once."""
     networks: list[Network] = []
     seen: set[int] = set()
+    steps = count()
     waiting: list[tuple[tuple[str, ...], object]] = [((), root)]
     while waiting:
         path, value = waiting.pop()
         if id(value) in seen or len(path) > MAX_DEPTH or sum(map(len, path)) > MAX_NAME:
             continue
         seen.add(id(value))
-        if len(seen) > MAX_CONTAINERS:
-            msg = f"It holds more than {MAX_CONTAINERS:,} lists, dicts and objects: not followed."
-            raise LimitError(msg)
+        check_count(next(steps))
         network = Network(path)
         if objects.is_module(value):
-            flatten(value, network, objects)
+            flatten(value, network, objects, steps)
         else:
             parts = list(objects.children(value))
             keys = {key for key, _ in parts}
@@ -250,12 +250,20 @@ def array_at(name: str, value: object, objects: Objects) -> Array | str | None:
         raise error.at(layer=name) from error.__cause__
 
 
-def flatten(module: object, network: Network, objects: Objects) -> None:
+def check_count(steps: int) -> None:
+    """Stop a walk that goes on beyond any checkpoint (modules that share modules, say)."""
+    if steps > MAX_STEPS:
+        msg = f"It holds more than {MAX_STEPS:,} lists, dicts and objects: not followed."
+        raise LimitError(msg)
+
+
+def flatten(module: object, network: Network, objects: Objects, steps: Iterator[int]) -> None:
     """All arrays of a module and its submodules under dotted names, in order."""
     seen: set[int] = set()
     waiting: list[tuple[str, int, object]] = [("", 0, module)]
     while waiting:
         name, depth, value = waiting.pop()
+        check_count(next(steps) + len(waiting))
         found = array_at(name, value, objects)
         if found is not None:
             network.add(name, found)
