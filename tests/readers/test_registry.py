@@ -12,6 +12,7 @@ import filterdb
 from filterdb.errors import CorruptFileError, ReadError, UnknownFormatError, UnsupportedFormatError
 from filterdb.readers import registry
 from filterdb.readers.head import Head
+from filterdb.readers.recognised import RECOGNISED
 
 
 @pytest.fixture(scope="module", params=FILES)
@@ -57,7 +58,7 @@ def test_what_readers_yield_keeps_the_contract(tiny: tuple[str, Path]) -> None:
 def test_formats_are_named_and_told() -> None:
     formats = registry.readable()
     names = {known.name for known in formats}
-    assert not names & {known.name for known in registry.recognised()}
+    assert not names & {known.name for known in RECOGNISED}
     assert names == {"pytorch", "safetensors", "onnx", "keras-hdf5", "keras", "npz"}
     assert all(known.title and known.suffixes for known in formats)
 

@@ -10,7 +10,8 @@ import click
 def formats(as_json: bool) -> None:  # noqa: FBT001
     """List the formats. The content of a file decides, never its suffix."""
     from filterdb.cli.output import new_table, plain, print_json, show
-    from filterdb.readers.registry import readable, recognised
+    from filterdb.readers.recognised import RECOGNISED
+    from filterdb.readers.registry import readable
 
     if as_json:
         print_json(
@@ -20,7 +21,7 @@ def formats(as_json: bool) -> None:  # noqa: FBT001
             ]
             + [
                 {"name": r.name, "title": r.title, "readable": False, "mend": r.mend}
-                for r in recognised()
+                for r in RECOGNISED
             ]
         )
         return
@@ -41,6 +42,6 @@ def formats(as_json: bool) -> None:  # noqa: FBT001
         title="Recognised, cannot be read",
         fold=("what it is", "what to do"),
     )
-    for other in recognised():
+    for other in RECOGNISED:
         table.add_row(other.name, plain(other.title), plain(other.mend))
     show(table)

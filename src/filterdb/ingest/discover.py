@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from filterdb.errors import ReadError
+from filterdb.readers.format import Recognised
 from filterdb.readers.head import Head
-from filterdb.readers.registry import Recognised, identify
+from filterdb.readers.registry import identify
 from filterdb.store.connection import exists
 
 WEIGHT_SUFFIXES = {".bin", ".caffemodel", ".ckpt", ".gguf", ".h5", ".hdf5", ".keras",

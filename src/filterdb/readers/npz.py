@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from filterdb.errors import CorruptFileError, ReadError
 from filterdb.layer import Contents, Skipped, Tensor
 from filterdb.readers import npy
+from filterdb.readers.format import Format
 from filterdb.readers.head import Head
 from filterdb.readers.limits import check_expansion
 from filterdb.readers.mapping import map_file
 from filterdb.readers.name_order import natural_key, numbers_ascend
-from filterdb.readers.registry import Format
 from filterdb.readers.state_dict import tidy
 
 FORMAT = Format("npz", "NumPy arrays (npz archive or single npy)", (".npz", ".npy"))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from filterdb.errors import CorruptFileError, LimitError
 from filterdb.layer import Contents, Convolution, Skipped, Tensor
 from filterdb.readers import protobuf_wire as wire
+from filterdb.readers.format import Format
 from filterdb.readers.head import Head
 from filterdb.readers.layout import out_first_shape, transposed_to_out_first
 from filterdb.readers.limits import allowed_bytes
@@ -25,7 +26,6 @@ from filterdb.readers.onnx_constants import Constants, attribute, dequantized
 from filterdb.readers.onnx_depth import measure_depths
 from filterdb.readers.onnx_graph import Graph, Node, flatten, text
 from filterdb.readers.onnx_tensors import Constant, NotFollowedError, Vault
-from filterdb.readers.registry import Format
 
 if TYPE_CHECKING:
     import onnx

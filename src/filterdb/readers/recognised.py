@@ -7,6 +7,7 @@ last. How each is told stands in ``signatures.py``, ``protobuf_outline.py`` and
 
 from __future__ import annotations
 
+from filterdb.readers.format import Recognised
 from filterdb.readers.plain_text import is_openvino, is_table, is_text, text_matches
 from filterdb.readers.protobuf_outline import (
     is_caffe,
@@ -16,7 +17,6 @@ from filterdb.readers.protobuf_outline import (
     is_paddle_program,
     is_saved_model,
 )
-from filterdb.readers.registry import Recognised
 from filterdb.readers.signatures import (
     any_of,
     begins,

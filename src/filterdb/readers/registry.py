@@ -2,62 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import Protocol, cast
+from typing import cast
 
 from filterdb.errors import ReadError, UnknownFormatError, UnsupportedFormatError
 from filterdb.layer import Contents
+from filterdb.readers.format import Format, Reader, Recognised
 from filterdb.readers.head import Head
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """A format that can be read.
-
-    Attributes
-    ----------
-    name
-        Short name, as in JSON and in the catalogue: ``"pytorch"``.
-    title
-        For people: ``"PyTorch checkpoint (zip)"``.
-    suffixes
-        Usual file names, only to be shown: the content decides.
-    """
-
-    name: str
-    title: str
-    suffixes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Recognised:
-    """A format that is told apart but cannot be read: what it is, and the way out.
-
-    ``model`` is False for what is no network at all (text, images): such a file found while
-    walking a folder is passed over with its reason instead of counting as a failure.
-    """
-
-    name: str
-    title: str
-    mend: str
-    matches: Callable[[Head], bool]
-    model: bool = True
-
-
-class Reader(Protocol):
-    """What each module in :data:`READERS` offers. Importing one must be cheap."""
-
-    FORMAT: Format
-
-    def matches(self, head: Head) -> bool:
-        """Tell from the content whether this reader is the right one."""
-
-    def read(self, head: Head) -> Contents:
-        """Turn the file into tensors, running nothing in it."""
-
+from filterdb.readers.recognised import RECOGNISED
 
 # In order of detection: the surest signature first.
 READERS = ("safetensors", "torch_zip", "keras_zip", "npz", "hdf5", "torch_legacy", "torch_tar",
@@ -75,13 +28,6 @@ def readable() -> tuple[Format, ...]:
     return tuple(load_reader(module).FORMAT for module in READERS)
 
 
-def recognised() -> tuple[Recognised, ...]:
-    """All formats that are told apart but cannot be read."""
-    from filterdb.readers.recognised import RECOGNISED
-
-    return RECOGNISED
-
-
 def identify(head: Head) -> Reader | Recognised | None:
     """The reader for a file, or what it is recognised as, or None.
 
@@ -94,7 +40,7 @@ def identify(head: Head) -> Reader | Recognised | None:
         reader = load_reader(module)
         if reader.matches(head):
             return reader
-    return next((known for known in recognised() if known.matches(head)), None)
+    return next((known for known in RECOGNISED if known.matches(head)), None)
 
 
 def read_contents(head: Head) -> Contents:

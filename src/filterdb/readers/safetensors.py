@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from filterdb.errors import CorruptFileError, LimitError
 from filterdb.layer import Contents, Skipped, Tensor
 from filterdb.readers import elements
+from filterdb.readers.format import Format
 from filterdb.readers.head import Head
 from filterdb.readers.mapping import map_file
 from filterdb.readers.name_order import natural_key
-from filterdb.readers.registry import Format
 from filterdb.readers.state_dict import tidy
 
 FORMAT = Format("safetensors", "safetensors", (".safetensors",))

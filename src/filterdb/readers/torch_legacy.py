@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from filterdb.errors import CorruptFileError
 from filterdb.layer import Contents
+from filterdb.readers.format import Format
 from filterdb.readers.head import Head
 from filterdb.readers.inert_objects import Persistent
 from filterdb.readers.inert_pickle import Unpickled, unpickle
 from filterdb.readers.mapping import map_file
-from filterdb.readers.registry import Format
 from filterdb.readers.torch_tensors import (
     Storage,
     TorchObjects,

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from filterdb.errors import CorruptFileError
 from filterdb.layer import Contents
 from filterdb.readers.elements import MAX_DIMENSIONS
+from filterdb.readers.format import Format
 from filterdb.readers.head import Head
 from filterdb.readers.inert_objects import Persistent
 from filterdb.readers.inert_pickle import unpickle
 from filterdb.readers.mapping import map_file
-from filterdb.readers.registry import Format
 from filterdb.readers.state_dict import Array
 from filterdb.readers.torch_legacy import as_key, part_of, storage_at
 from filterdb.readers.torch_tensors import (

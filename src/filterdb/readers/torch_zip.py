@@ -9,10 +9,10 @@ from __future__ import annotations
 from functools import partial
 
 from filterdb.layer import Contents
+from filterdb.readers.format import Format
 from filterdb.readers.head import Head
 from filterdb.readers.inert_objects import Global, Opaque, Persistent, attributes
 from filterdb.readers.inert_pickle import Unpickled, unpickle
-from filterdb.readers.registry import Format
 from filterdb.readers.torch_tensors import (
     Storage,
     TorchObjects,
