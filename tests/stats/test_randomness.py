@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from filterdb.stats.quality import entropy_of
 from filterdb.stats.randomness import (
     QUANTILES,
     entropy_statistic,
@@ -18,6 +17,7 @@ from filterdb.stats.randomness import (
     quantile,
     threshold,
 )
+from filterdb.stats.variance import entropy_of
 
 # METHODS 1.4: n, T_H, mean H, least H of 1,000, share of random layers below T_H.
 PUBLISHED = [
@@ -55,7 +55,8 @@ def simulate(
 def test_published_thresholds_and_chance_shares(n, expected, mean, least, below):
     assert threshold(n, 9) == pytest.approx(expected, abs=5e-5)
     assert entropy_statistic("random", "mean", n, 9) == pytest.approx(mean, abs=2e-3)
-    assert entropy_statistic("random", "least", n, 9) == pytest.approx(least, abs=8e-3)
+    # One minimum of 1,000 draws scatters; ours is an average of eight.
+    assert entropy_statistic("random", "least", n, 9) == pytest.approx(least, abs=1e-3 + 0.3 / n)
     if n <= 512:
         share = (simulate(n, 9, 1000 if n <= 128 else 300) < threshold(n, 9)).mean()
         assert share == pytest.approx(below, abs=0.005 + 3 * math.sqrt(below / 300))

@@ -37,14 +37,14 @@ class Thresholds:
         is sparse [paper].
     very_low_entropy
         ... or if ``H`` alone is below this [ours]: 10^0.3 = 2, fewer than two effective
-        patterns. The lowest 3 % of 1,058 layers of 123 public networks lie there, and of
-        torchvision's ResNet-18 only layer4.1.conv2 (0.209; all others are above 0.56).
+        patterns. Of 1,052 layers of 64 or more filters in 123 public networks 2.6 % lie there,
+        and of torchvision's ResNet-18 only layer4.1.conv2 (0.209; all others are above 0.56).
     high_sparsity
         A layer is sparse from this share of sparse filters on [ours]: the majority. It holds
-        for 4 % of the same layers; 70 % of them have no sparse filter at all.
+        for 3.7 % of the same layers; 69 % of them have no sparse filter at all.
     degenerate_share
         A network is degenerate if at least this share of its filters sits in degenerate
-        layers [ours]: the majority.
+        layers [ours]: the majority. Of 130 public networks 22 are; half have less than 4 %.
     """
 
     sparsity_eps: float = SPARSITY_EPS
@@ -130,10 +130,11 @@ def layer_verdict(
         return Verdict("sparse", sparse_reason(quality, thresholds))
     taps = math.prod(kernel)
     scale = math.log10(taps) / math.log10(9)
+    margin = thresholds.random_margin * scale
     if quality.randomness_threshold is None or n < LEAST_FILTERS:
-        return Verdict("undecided", too_few(n, thresholds.random_margin * scale, taps))
-    if quality.variance_entropy >= quality.randomness_threshold - thresholds.random_margin * scale:
-        return noise_verdict(quality, thresholds.random_margin * scale, taps)
+        return Verdict("undecided", too_few(n, filters_to_tell_noise(margin, taps)))
+    if quality.variance_entropy >= quality.randomness_threshold - margin:
+        return noise_verdict(quality, margin, taps)
     if has_low_entropy(quality, thresholds, scale):
         return diversity_verdict(quality, taps)
     reason = (
@@ -156,8 +157,10 @@ def noise_verdict(quality: LayerQuality, margin: float, taps: int) -> Verdict:
     """Random, unless trained layers of so few filters look the same."""
     n, entropy = quality.n_filters, quality.variance_entropy or 0.0
     limit = (quality.randomness_threshold or 0.0) - margin
-    if quantile("trained", 0.99, n, taps) >= limit:
-        return Verdict("undecided", too_few(n, margin, taps, shown(quality)))
+    # Where no number of filters would decide, the margin is the user's own: it is obeyed.
+    needed = filters_to_tell_noise(margin, taps)
+    if needed and quantile("trained", 0.99, n, taps) >= limit:
+        return Verdict("undecided", too_few(n, needed, shown(quality)))
     low, high = (quantile("random", q, n, taps) for q in (0.01, 0.99))
     bounds = f"{low:.4f} to {high:.4f}"
     if entropy >= low:
@@ -167,9 +170,9 @@ def noise_verdict(quality: LayerQuality, margin: float, taps: int) -> Verdict:
         )
     else:
         reason = (
-            f"The filters are almost noise: {shown(quality)}, within {margin:.3f} of the "
-            f"randomness threshold {limit + margin:.3f} or above it ({n:,} random filters give "
-            f"{bounds}); the layer has learnt little structure."
+            f"The filters are almost noise: {shown(quality)} reaches {limit:.3f}, the randomness "
+            f"threshold less a margin of {margin:.3f} ({n:,} random filters give {bounds}); "
+            "the layer has learnt little structure."
         )
     return Verdict("random", reason)
 
@@ -178,18 +181,18 @@ def diversity_verdict(quality: LayerQuality, taps: int) -> Verdict:
     """Low diversity, unless trained layers of so few filters look the same."""
     n, entropy = quality.n_filters, quality.variance_entropy or 0.0
     usual = quantile("trained", 0.01, n, taps)
-    if entropy >= usual:
-        needed = filters_to_decide(entropy, taps)
-        end = f"from {needed:,} filters on it would mean low diversity." if needed else ""
+    needed = filters_to_decide(entropy, taps)
+    if needed and entropy >= usual:
         reason = (
             f"{n:,} filters are too few to tell: {shown(quality)} is low, but one trained layer "
-            f"of this size in a hundred falls below {usual:.3f} by chance; {end}".rstrip("; ")
+            f"of this size in a hundred falls below {usual:.3f} by chance; from {needed:,} "
+            "filters on it would mean low diversity."
         )
-        return Verdict("undecided", reason if needed else f"{reason}.")
+        return Verdict("undecided", reason)
     reason = (
         f"The filters are nearly alike: {shown(quality)}, about {10**entropy:.1f} effective "
         f"patterns of {taps} possible, and {quality.sparsity or 0:.0%} of the filters are near "
-        f"zero; trained layers of {n:,} filters usually stay above {usual:.3f}."
+        f"zero; 99 of 100 trained layers of this size stay above {usual:.3f}."
     )
     return Verdict("low diversity", reason)
 
@@ -206,9 +209,8 @@ def sparse_reason(quality: LayerQuality, thresholds: Thresholds) -> str:
     )
 
 
-def too_few(n: int, margin: float, taps: int, observed: str | None = None) -> str:
+def too_few(n: int, needed: int | None, observed: str | None = None) -> str:
     """Say that noise and training look the same in so few filters, and how many would do."""
-    needed = filters_to_tell_noise(margin, taps)
     what = f": {observed} fits both noise and training" if observed else ""
     end = f"; from {needed:,} filters of this size on they differ" if needed else ""
     return f"{counted(n, 'filter')} too few to tell{what}{end}."
