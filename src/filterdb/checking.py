@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from filterdb.layer import ConvLayer, ModelFile
 from filterdb.reading import Source, read
 from filterdb.stats.quality import LayerQuality, layer_quality
 from filterdb.stats.verdict import DEFAULT_THRESHOLDS, Thresholds, layer_verdict, model_verdict
+from filterdb.threads import map_in_threads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +26,9 @@ Visitor = Callable[[ConvLayer, NDArray[np.float32]], None]
 MEASURES = ("sparsity", "variance_entropy", "randomness_threshold", "entropy_ratio",
             "orthogonality")  # fmt: skip
 """The measures of the JSON contract; ``LayerCheck.quality`` has all of them."""
+
+SIDE_BY_SIDE = 2**20
+"""Weights in a network from which on threads are worth their start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +192,7 @@ def check_model(
     thresholds: Thresholds = DEFAULT_THRESHOLDS,
     visit: Visitor | None = None,
 ) -> Check:
-    """Measure a network that has been read; one layer at a time is in memory.
+    """Measure a network that has been read; one layer a core is in memory at a time.
 
     Parameters
     ----------
@@ -197,14 +203,17 @@ def check_model(
     visit
         Called once a layer, in order, with its float32 weights of shape
         ``(C_out, C_in/groups, kh, kw)``: for who wants them too (ingest), so that nothing is
-        read twice.
+        read twice. It keeps the layers in one thread.
 
     Raises
     ------
     ReadError
         A layer's weights could not be read; the error names the layer.
     """
-    rows = tuple(check_layer(layer, thresholds, visit) for layer in file.layers)
+    if visit is None and sum(prod(layer.shape) for layer in file.layers) >= SIDE_BY_SIDE:
+        rows = tuple(map_in_threads(partial(check_layer, thresholds=thresholds), file.layers))
+    else:
+        rows = tuple(check_layer(layer, thresholds, visit) for layer in file.layers)
     model = model_verdict(
         [(row.verdict, row.layer.n_filters, row.layer.name) for row in rows], thresholds
     )

@@ -44,9 +44,7 @@ def test_ingest_without_failures_is_zero(run: Run, folder: Path, tmp_path: Path)
     assert run("ingest", tmp_path / "db", folder / "good.safetensors").exit_code == 0
 
 
-def test_ingest_with_metadata(
-    run: Run, run_json: RunJson, folder: Path, tmp_path: Path
-) -> None:
+def test_ingest_with_metadata(run: Run, run_json: RunJson, folder: Path, tmp_path: Path) -> None:
     table = tmp_path / "models.csv"
     table.write_text("file,task,colour\ngood.safetensors,ocr,blue\ngone.pth,ocr,red\n")
     result = run("ingest", tmp_path / "db", folder, "--metadata", table, "--jobs", 1)

@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from filterdb.ingest import intake, workers
 from filterdb.database import open_database
 from filterdb.errors import StoreError
-from filterdb.ingest import ingest
+from filterdb.ingest import ingest, intake, workers
 
 
 def network(seed=0, width=4):

@@ -14,11 +14,12 @@ from filterdb.errors import ReadError, StoreError
 from filterdb.ingest.discover import Candidate, Ignored, discover
 from filterdb.ingest.intake import Fingerprint
 from filterdb.ingest.metadata import Metadata, load_metadata
-from filterdb.ingest.workers import Prepare, available_cores, guarded, in_turn
+from filterdb.ingest.workers import Prepare, guarded, in_turn
 from filterdb.reading import read
 from filterdb.store.catalogue import Catalogue, Kept, KnownFile, NewModel
 from filterdb.store.connection import create
 from filterdb.store.lock import ingesting
+from filterdb.threads import available_cores
 
 if TYPE_CHECKING:
     import pandas as pd

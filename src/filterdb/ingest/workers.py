@@ -42,13 +42,6 @@ ONE_THREAD = dict.fromkeys(
 )
 
 
-def available_cores() -> int:
-    """Number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 @contextmanager
 def in_turn(
     folder: Path,

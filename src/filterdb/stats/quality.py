@@ -7,7 +7,6 @@ for a layer is ``None``, never NaN.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from filterdb.stats.orthogonality import orthogonality, squared_lengths
 from filterdb.stats.randomness import threshold
-from filterdb.stats.variance import BLOCK, Floats, blocks, component_variances, entropy_of
+from filterdb.stats.variance import BLOCK, Floats, blocks, component_variances, entropy_of, height
 
 SPARSITY_EPS = 0.01
 """A filter is sparse if all its weights stay below this share of the layer's peak [paper]."""
@@ -121,19 +120,19 @@ def layer_quality(weights: NDArray[Any], *, sparsity_eps: float = SPARSITY_EPS) 
     # Whatever fits float32 exactly stays there: half the memory traffic, the same values.
     dtype: Any = np.float32 if np.can_cast(weights.dtype, np.float32) else np.float64
     filters: Floats = np.ascontiguousarray(weights, dtype).reshape(n_filters, kh * kw)
-    peaks = filter_peaks(filters)
+    peaks, absolute, total = magnitudes(filters)
     peak = float(peaks.max())
     if not math.isfinite(peak):
         return LayerQuality(n_filters, n_invalid=int(np.count_nonzero(~np.isfinite(filters))))
     exponent = 0 if peak == 0 or TAME[0] < peak < TAME[1] else math.frexp(peak)[1]
     if exponent:
         filters = np.ldexp(filters.astype(np.float64), -exponent)
-        peaks = np.ldexp(peaks.astype(np.float64), -exponent)
+        peaks, absolute, total = magnitudes(filters)
     return LayerQuality(
         n_filters,
         peak=peak,
         **shape_measures(filters, peaks, sparsity_eps),
-        **layer_measures(filters.reshape(out, -1), exponent),
+        **layer_measures(filters.reshape(out, -1), absolute, total, exponent),
     )
 
 
@@ -161,12 +160,22 @@ def shape_measures(filters: Floats, peaks: Floats, sparsity_eps: float) -> Measu
     }
 
 
-def filter_peaks(filters: Floats) -> Floats:
-    """Largest absolute weight of each filter, shape ``(n,)``."""
+def magnitudes(filters: Floats) -> tuple[Floats, float, float]:
+    """Largest absolute weight of each filter, shape ``(n,)``; sums of ``|w|`` and of ``w``.
+
+    One pass, a block at a time: memory, not arithmetic, is what these cost.
+    """
     peaks = np.empty(len(filters), filters.dtype)
-    for rows in blocks(filters.shape):
-        np.abs(filters[rows].T, order="C").max(axis=0, out=peaks[rows])
-    return peaks
+    scratch = np.empty((filters.shape[1], min(len(filters), height(filters.shape))), filters.dtype)
+    absolute = total = 0.0
+    with np.errstate(over="ignore", invalid="ignore"):  # sums of what is not finite are not used
+        for rows in blocks(filters.shape):
+            part = filters[rows]
+            size = np.abs(part.T, out=scratch[:, : len(part)])
+            size.max(axis=0, out=peaks[rows])
+            absolute += float(size.sum())
+            total += float(part.sum())
+    return peaks, absolute, total
 
 
 def entropy_measures(
@@ -180,19 +189,21 @@ def entropy_measures(
     return entropy, random, entropy / random if random else None
 
 
-def layer_measures(rows: Floats, exponent: int) -> Measures:
-    """Norms and orthogonality of output channels of shape ``(C_out, -1)`` over ``2**exponent``."""
+def layer_measures(rows: Floats, absolute: float, total: float, exponent: int) -> Measures:
+    """Norms and orthogonality of output channels of shape ``(C_out, -1)`` over ``2**exponent``.
+
+    ``absolute`` and ``total`` are the sums of ``|w|`` and of ``w``.
+    """
     values, count = rows.reshape(-1), rows.size
-    absolute = sum(float(np.abs(part).sum()) for part in pieces(values))
     square = float(squared_lengths(rows).sum(dtype=np.float64))
-    mean = float(values.sum()) / count
+    mean = total / count
     if square < 2 * count * mean * mean:  # the mean outweighs the spread: float32 would cancel
         values = values.astype(np.float64)
         mean, variance = float(values.mean()), float(values.var())
     else:
         variance = square / count - mean * mean
     flat = variance <= ROUNDING**2 * square / count
-    spread = sum(float(np.abs(part - mean).sum()) for part in pieces(values))
+    spread = absolute_deviations(values, mean)
     return {
         "orthogonality": orthogonality(rows),
         "l1": finite(absolute, exponent),
@@ -202,14 +213,20 @@ def layer_measures(rows: Floats, exponent: int) -> Measures:
     }
 
 
+def absolute_deviations(values: Floats, mean: float) -> float:
+    """Sum of ``|w - mean|`` over a flat array."""
+    scratch = np.empty(min(values.size, BLOCK), values.dtype)
+    total = 0.0
+    for start in range(0, values.size, BLOCK):
+        part = values[start : start + BLOCK]
+        deviation = np.subtract(part, part.dtype.type(mean), out=scratch[: part.size])
+        total += float(np.abs(deviation, out=deviation).sum())
+    return total
+
+
 def finite(value: float, exponent: int) -> float | None:
     """``value * 2**exponent``, or None where that is out of float64's range."""
     try:
         return math.ldexp(value, exponent)
     except OverflowError:
         return None
-
-
-def pieces(values: Floats) -> Iterator[Floats]:
-    """A flat array in pieces of :data:`BLOCK` elements."""
-    return (values[start : start + BLOCK] for start in range(0, values.size, BLOCK))

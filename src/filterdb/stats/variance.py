@@ -64,11 +64,14 @@ def scatter_matrices(
         filters = filters.astype(np.float64)
     origin = np.tile(typical_filter(filters, clean), max(1, BLOCK // taps))
     ones = np.ones(len(origin) // taps, filters.dtype)
+    scratch = np.empty_like(origin)
     clean_sum, sparse_sum = np.zeros(taps), np.zeros(taps)
     clean_products, sparse_products = np.zeros((taps, taps)), np.zeros((taps, taps))
     for rows in blocks(filters.shape):
         flat = filters[rows].reshape(-1)
-        shifted: Floats = np.subtract(flat, origin[: flat.size]).reshape(-1, taps)
+        shifted: Floats = np.subtract(flat, origin[: flat.size], out=scratch[: flat.size]).reshape(
+            -1, taps
+        )
         sparse = np.flatnonzero(~clean[rows])
         if sparse.size:
             apart = shifted[sparse]
@@ -96,5 +99,10 @@ def typical_filter(filters: Floats, clean: NDArray[np.bool_]) -> Floats:
 
 def blocks(shape: tuple[int, ...]) -> Iterator[slice]:
     """Slices of the rows of a matrix of ``shape``, about :data:`BLOCK` elements each."""
-    height = max(1, BLOCK // shape[1])
-    return (slice(start, start + height) for start in range(0, shape[0], height))
+    step = height(shape)
+    return (slice(start, start + step) for start in range(0, shape[0], step))
+
+
+def height(shape: tuple[int, ...]) -> int:
+    """Rows in a block of a matrix of ``shape``."""
+    return max(1, BLOCK // shape[1])
