@@ -10,8 +10,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from filterdb.layer import Contents
-from filterdb.readers import onnx as reader
 from filterdb.readers.head import Head
+from filterdb.readers.onnx import graph_file as reader
 
 RNG_SEED = 7
 

@@ -14,8 +14,8 @@ from scipy.signal import convolve2d, correlate2d
 
 from filterdb.errors import CorruptFileError, LimitError, UnsupportedFormatError
 from filterdb.layer import Contents, ModelFile, Tensor
-from filterdb.readers import hdf5, hdf5_file
 from filterdb.readers.head import Head
+from filterdb.readers.keras import hdf5, hdf5_file
 from filterdb.roles import assign_roles
 
 RANDOM = np.random.default_rng(3)

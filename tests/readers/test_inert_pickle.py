@@ -20,11 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filterdb.errors import CorruptFileError, LimitError, ReadError
-from filterdb.readers import inert_pickle
-from filterdb.readers.inert_objects import Global, Opaque, Persistent
-from filterdb.readers.inert_pickle import unpickle
+from filterdb.readers.pytorch import inert_pickle
+from filterdb.readers.pytorch.inert_objects import Global, Opaque, Persistent
+from filterdb.readers.pytorch.inert_pickle import unpickle
+from filterdb.readers.pytorch.tensors import TorchObjects
 from filterdb.readers.state_dict import select
-from filterdb.readers.torch_tensors import TorchObjects
 
 SCALARS = (
     st.none() | st.booleans() | st.integers(-(2**80), 2**80) | st.text()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filterdb.readers.keras_config import parse_architecture, snake_case
+from filterdb.readers.keras.config import parse_architecture, snake_case
 
 
 def layer(kind: str, name: str, *inbound: Any, **config: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filterdb.readers.keras_kernel import (
+from filterdb.readers.keras.kernel import (
     CLASSES,
     HWIO,
     HWOI,

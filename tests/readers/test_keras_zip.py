@@ -11,8 +11,8 @@ from keras_networks import EXPECTED_DEPTHS, check_values, save
 
 from filterdb.errors import CorruptFileError, LimitError, ReadError
 from filterdb.layer import Contents, ModelFile
-from filterdb.readers import keras_zip
 from filterdb.readers.head import Head
+from filterdb.readers.keras import archive as keras_zip
 from filterdb.roles import assign_roles
 
 

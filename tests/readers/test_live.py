@@ -144,7 +144,7 @@ def test_anything_else_is_an_error(source: Any) -> None:
 
 def test_torch_is_not_imported() -> None:
     code = (
-        "import sys, numpy, filterdb.readers.live as live, filterdb.readers.torch_zip;"
+        "import sys, numpy, filterdb.readers.live as live, filterdb.readers.pytorch.zip_checkpoint;"
         "live.from_live({'w': numpy.zeros((1, 1, 3, 3))}); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

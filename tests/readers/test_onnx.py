@@ -12,8 +12,8 @@ from onnx import helper, numpy_helper
 from onnx_models import make, read, stored, value, weights
 
 from filterdb.layer import Contents
-from filterdb.readers import onnx as reader
 from filterdb.readers.head import Head
+from filterdb.readers.onnx import graph_file as reader
 
 node = helper.make_node
 

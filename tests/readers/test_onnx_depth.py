@@ -12,8 +12,8 @@ from onnx import helper
 from onnx_models import make, stored, value, weights
 
 from filterdb.errors import CorruptFileError
-from filterdb.readers.onnx_depth import measure_depths
-from filterdb.readers.onnx_graph import flatten
+from filterdb.readers.onnx.depth import measure_depths
+from filterdb.readers.onnx.graph import flatten
 
 node = helper.make_node
 SIZE = 10_000

@@ -6,7 +6,7 @@ from onnx import helper
 from onnx_models import make
 
 from filterdb.errors import CorruptFileError, LimitError
-from filterdb.readers.onnx_graph import flatten
+from filterdb.readers.onnx.graph import flatten
 
 node = helper.make_node
 SIZE = 10_000
@@ -45,7 +45,7 @@ def test_a_function_that_calls_itself_is_refused() -> None:
 
 
 def test_functions_that_multiply_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("filterdb.readers.onnx_graph.NODE_BYTES", 20_000)
+    monkeypatch.setattr("filterdb.readers.onnx.graph.NODE_BYTES", 20_000)
     calls = {f"F{i}": [f"F{i + 1}"] * 10 for i in range(12)} | {"F12": []}
     with pytest.raises(LimitError, match="out of proportion"):
         flatten(functions(calls), SIZE)

@@ -16,8 +16,8 @@ from onnx import TensorProto, helper
 from onnx_models import make, read, stored, value, weights
 
 from filterdb.errors import CorruptFileError, LimitError, ReadError
-from filterdb.readers import onnx as reader
 from filterdb.readers.head import Head
+from filterdb.readers.onnx import graph_file as reader
 
 node = helper.make_node
 

@@ -11,8 +11,8 @@ from onnx import TensorProto, external_data_helper, helper, numpy_helper
 from onnx_models import make, read, save, stored, weights
 
 from filterdb.errors import CorruptFileError, LimitError, ReadError
-from filterdb.readers import onnx as reader
 from filterdb.readers.head import Head
+from filterdb.readers.onnx import graph_file as reader
 
 SHAPE = (2, 1, 3, 3)
 CONV = helper.make_node("Conv", ["x", "w"], ["y"])

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from filterdb.readers.head import Head
-from filterdb.readers.plain_text import text_of
-from filterdb.readers.recognised import RECOGNISED
+from filterdb.readers.recognise.plain_text import text_of
+from filterdb.readers.recognise.recognised import RECOGNISED
 
 
 def name_of(path: Path) -> str | None:

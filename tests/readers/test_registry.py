@@ -12,7 +12,7 @@ import filterdb
 from filterdb.errors import CorruptFileError, ReadError, UnknownFormatError, UnsupportedFormatError
 from filterdb.readers import registry
 from filterdb.readers.head import Head
-from filterdb.readers.recognised import RECOGNISED
+from filterdb.readers.recognise.recognised import RECOGNISED
 
 
 @pytest.fixture(scope="module", params=FILES)
@@ -115,9 +115,13 @@ def test_the_whole_zoo_is_told_apart(zoo: Path) -> None:
     import csv
 
     readers = {
-        "pytorch": {"torch_zip", "torch_legacy", "torch_tar"},
-        "onnx": {"onnx"},
-        "keras-hdf5": {"hdf5"},
+        "pytorch": {
+            "pytorch.zip_checkpoint",
+            "pytorch.stream_checkpoint",
+            "pytorch.tar_checkpoint",
+        },
+        "onnx": {"onnx.graph_file"},
+        "keras-hdf5": {"keras.hdf5"},
         "npz": {"npz"},
     }
     with (zoo / "manifest.csv").open(newline="") as file:

@@ -22,8 +22,8 @@ from checkpoints import (
 )
 
 from filterdb.errors import CorruptFileError
-from filterdb.readers import torch_legacy
 from filterdb.readers.head import Head
+from filterdb.readers.pytorch import stream_checkpoint as torch_legacy
 
 torch = pytest.importorskip("torch")
 

@@ -10,8 +10,8 @@ import pytest
 from checkpoints import WEIGHT, read, root, tar_checkpoint, tar_tensor, text, values
 
 from filterdb.errors import CorruptFileError, LimitError, UnknownFormatError
-from filterdb.readers import torch_tar
 from filterdb.readers.head import Head
+from filterdb.readers.pytorch import tar_checkpoint as torch_tar
 
 
 def write(path: Path, **parts: Any) -> None:

@@ -313,7 +313,7 @@ def test_tensors_that_lie(tmp_path: Path, what: str, container: str) -> None:
     try:
         with pytest.raises(CorruptFileError) as error:
             read(tmp_path / "a.pth")
-        assert tracemalloc.get_traced_memory()[1] < 2**20
+        assert tracemalloc.get_traced_memory()[1] < 2**23  # modules imported meanwhile included
     finally:
         tracemalloc.stop()
     if container == "zip":

@@ -140,15 +140,15 @@ def torch_tar(path: Path) -> None:
 
 FILES: dict[str, tuple[str, str, Callable[[Path], None]]] = {
     # what: module that reads it, file name, writer
-    "pytorch-zip": ("torch_zip", "a.pth", torch_zip),
-    "pytorch-legacy": ("torch_legacy", "b.pth", torch_legacy),
-    "pytorch-tar": ("torch_tar", "c.pth", torch_tar),
-    "torchscript": ("torch_zip", "d.pt", torchscript),
+    "pytorch-zip": ("pytorch.zip_checkpoint", "a.pth", torch_zip),
+    "pytorch-legacy": ("pytorch.stream_checkpoint", "b.pth", torch_legacy),
+    "pytorch-tar": ("pytorch.tar_checkpoint", "c.pth", torch_tar),
+    "torchscript": ("pytorch.zip_checkpoint", "d.pt", torchscript),
     "safetensors": ("safetensors", "e.safetensors", safetensors),
-    "onnx": ("onnx", "f.onnx", onnx),
-    "keras-hdf5": ("hdf5", "g.h5", keras),
-    "hdf5": ("hdf5", "h.h5", hdf5_chunks),
-    "keras": ("keras_zip", "i.keras", keras),
+    "onnx": ("onnx.graph_file", "f.onnx", onnx),
+    "keras-hdf5": ("keras.hdf5", "g.h5", keras),
+    "hdf5": ("keras.hdf5", "h.h5", hdf5_chunks),
+    "keras": ("keras.archive", "i.keras", keras),
     "npz": ("npz", "j.npz", npz),
     "npz-compressed": ("npz", "k.npz", npz_compressed),
     "npy": ("npz", "l.npy", npy),

@@ -10,7 +10,7 @@ import click
 def formats(as_json: bool) -> None:  # noqa: FBT001
     """List the formats. The content of a file decides, never its suffix."""
     from filterdb.cli.output import new_table, plain, print_json, show
-    from filterdb.readers.recognised import RECOGNISED
+    from filterdb.readers.recognise.recognised import RECOGNISED
     from filterdb.readers.registry import readable
 
     if as_json:

@@ -10,11 +10,19 @@ from filterdb.errors import ReadError, UnknownFormatError, UnsupportedFormatErro
 from filterdb.layer import Contents
 from filterdb.readers.format import Format, Reader, Recognised
 from filterdb.readers.head import Head
-from filterdb.readers.recognised import RECOGNISED
+from filterdb.readers.recognise.recognised import RECOGNISED
 
 # In order of detection: the surest signature first.
-READERS = ("safetensors", "torch_zip", "keras_zip", "npz", "hdf5", "torch_legacy", "torch_tar",
-           "onnx")  # fmt: skip
+READERS = (
+    "safetensors",
+    "pytorch.zip_checkpoint",
+    "keras.archive",
+    "npz",
+    "keras.hdf5",
+    "pytorch.stream_checkpoint",
+    "pytorch.tar_checkpoint",
+    "onnx.graph_file",
+)
 
 
 @cache

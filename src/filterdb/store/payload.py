@@ -137,7 +137,11 @@ class PayloadWriter:
             raise write_failure(error) from error
 
     def __enter__(self) -> Self:
-        self._write(header(dict(self._expected)))
+        try:
+            self._write(header(dict(self._expected)))
+        except BaseException:
+            self.__exit__()  # a context that is not entered is not left, either
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

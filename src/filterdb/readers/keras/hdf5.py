@@ -5,9 +5,9 @@ from __future__ import annotations
 from filterdb.errors import UnsupportedFormatError
 from filterdb.layer import Contents
 from filterdb.readers.format import Format
-from filterdb.readers.hdf5_file import SIGNATURE, Place, take_inventory
 from filterdb.readers.head import Head
-from filterdb.readers.keras_weights import contents_of
+from filterdb.readers.keras.hdf5_file import SIGNATURE, Place, take_inventory
+from filterdb.readers.keras.weights import contents_of
 
 FORMAT = Format("keras-hdf5", "Keras HDF5 (or plain HDF5 arrays)", (".h5", ".hdf5", ".weights.h5"))
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from filterdb.errors import CorruptFileError
 from filterdb.layer import Contents, Skipped
 from filterdb.readers import elements
-from filterdb.readers.inert_objects import Global, Opaque, Persistent, attributes, parts_of
 from filterdb.readers.limits import check_expansion
-from filterdb.readers.numpy_pickle import is_shape, numpy_array
+from filterdb.readers.pytorch.inert_objects import Global, Opaque, Persistent, attributes, parts_of
+from filterdb.readers.pytorch.numpy_pickle import is_shape, numpy_array
 from filterdb.readers.state_dict import Array, select
 
 STORAGES = {

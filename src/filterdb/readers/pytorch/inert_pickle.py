@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from filterdb.errors import CorruptFileError, LimitError, ReadError
-from filterdb.readers.inert_objects import Global, Opaque, Persistent, Unhashable
+from filterdb.readers.pytorch.inert_objects import Global, Opaque, Persistent, Unhashable
 
 MAX_INSTRUCTIONS = 2_000_000
 """Checkpoints of thousands of tensors take some hundred thousand."""

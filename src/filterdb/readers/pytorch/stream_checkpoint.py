@@ -15,10 +15,10 @@ from filterdb.errors import CorruptFileError
 from filterdb.layer import Contents
 from filterdb.readers.format import Format
 from filterdb.readers.head import Head
-from filterdb.readers.inert_objects import Persistent
-from filterdb.readers.inert_pickle import Unpickled, unpickle
 from filterdb.readers.mapping import map_file
-from filterdb.readers.torch_tensors import (
+from filterdb.readers.pytorch.inert_objects import Persistent
+from filterdb.readers.pytorch.inert_pickle import Unpickled, unpickle
+from filterdb.readers.pytorch.tensors import (
     Storage,
     TorchObjects,
     checkpoint_contents,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from filterdb.errors import CorruptFileError
 from filterdb.readers.elements import MAX_DIMENSIONS
-from filterdb.readers.inert_objects import Global, Opaque
+from filterdb.readers.pytorch.inert_objects import Global, Opaque
 from filterdb.readers.state_dict import Array
 
 RECONSTRUCT = re.compile(r"numpy\.(core|_core)\.multiarray\._reconstruct")

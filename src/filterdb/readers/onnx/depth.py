@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from filterdb.errors import CorruptFileError
-from filterdb.readers.onnx_graph import Graph
+from filterdb.readers.onnx.graph import Graph
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from itertools import islice
 
 from filterdb.readers.head import Head
 from filterdb.readers.mapping import map_file
-from filterdb.readers.plain_text import text_of
 from filterdb.readers.protobuf_wire import VARINT, fields, varint
+from filterdb.readers.recognise.plain_text import text_of
 
 Field = tuple[int, bytes | int]
 

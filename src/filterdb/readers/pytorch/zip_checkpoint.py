@@ -11,9 +11,9 @@ from functools import partial
 from filterdb.layer import Contents
 from filterdb.readers.format import Format
 from filterdb.readers.head import Head
-from filterdb.readers.inert_objects import Global, Opaque, Persistent, attributes
-from filterdb.readers.inert_pickle import Unpickled, unpickle
-from filterdb.readers.torch_tensors import (
+from filterdb.readers.pytorch.inert_objects import Global, Opaque, Persistent, attributes
+from filterdb.readers.pytorch.inert_pickle import Unpickled, unpickle
+from filterdb.readers.pytorch.tensors import (
     Storage,
     TorchObjects,
     checkpoint_contents,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filterdb.layer import Convolution, Loader
-from filterdb.readers.keras_config import LayerFacts
+from filterdb.readers.keras.config import LayerFacts
 
 KERNEL = re.compile(r"(^|_)(kernel|W|param_0)$")
 CLASSES = {

@@ -9,9 +9,9 @@ import zlib
 from filterdb.errors import CorruptFileError
 from filterdb.layer import Contents
 from filterdb.readers.format import Format
-from filterdb.readers.hdf5_file import Place, take_inventory
 from filterdb.readers.head import Head
-from filterdb.readers.keras_weights import contents_of
+from filterdb.readers.keras.hdf5_file import Place, take_inventory
+from filterdb.readers.keras.weights import contents_of
 from filterdb.readers.limits import check_expansion
 from filterdb.readers.mapping import map_file
 

@@ -17,7 +17,7 @@ from filterdb.layer import Loader
 from filterdb.readers import elements
 from filterdb.readers.limits import check_expansion
 from filterdb.readers.mapping import map_file
-from filterdb.readers.onnx_graph import text
+from filterdb.readers.onnx.graph import text
 
 if TYPE_CHECKING:
     import onnx

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from filterdb.readers.head import Head
-from filterdb.readers.plain_text import text_of
+from filterdb.readers.recognise.plain_text import text_of
 
 Predicate = Callable[[Head], bool]
 

@@ -22,10 +22,10 @@ from filterdb.readers.head import Head
 from filterdb.readers.layout import out_first_shape, transposed_to_out_first
 from filterdb.readers.limits import allowed_bytes
 from filterdb.readers.mapping import map_file
-from filterdb.readers.onnx_constants import Constants, attribute, dequantized
-from filterdb.readers.onnx_depth import measure_depths
-from filterdb.readers.onnx_graph import Graph, Node, flatten, text
-from filterdb.readers.onnx_tensors import Constant, NotFollowedError, Vault
+from filterdb.readers.onnx.constants import Constants, attribute, dequantized
+from filterdb.readers.onnx.depth import measure_depths
+from filterdb.readers.onnx.graph import Graph, Node, flatten, text
+from filterdb.readers.onnx.tensors import Constant, NotFollowedError, Vault
 
 if TYPE_CHECKING:
     import onnx
@@ -111,7 +111,7 @@ def read(head: Head) -> Contents:
     """Find the convolutions of a model, their weights and their depth.
 
     A layer's depth is its node's longest path from an input of the graph, with subgraphs and
-    functions counted where they stand (:func:`~filterdb.readers.onnx_depth.measure_depths`).
+    functions counted where they stand (:func:`~filterdb.readers.onnx.depth.measure_depths`).
 
     Raises
     ------

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from filterdb.readers.elements import round_to_bfloat16
 from filterdb.readers.limits import MAX_DEPTH
-from filterdb.readers.onnx_depth import Depths
-from filterdb.readers.onnx_graph import Graph, Node
-from filterdb.readers.onnx_tensors import DTYPES, Constant, NotFollowedError, Step, Vault
+from filterdb.readers.onnx.depth import Depths
+from filterdb.readers.onnx.graph import Graph, Node
+from filterdb.readers.onnx.tensors import DTYPES, Constant, NotFollowedError, Step, Vault
 
 MAX_STEPS = 64
 """Operators between a stored tensor and its use that are followed (Identity is free)."""

@@ -16,9 +16,9 @@ from typing import Any
 
 from filterdb.errors import CorruptFileError
 from filterdb.layer import Contents, Skipped, Tensor
-from filterdb.readers.hdf5_file import Dataset, Inventory
-from filterdb.readers.keras_config import Architecture, LayerFacts, LayerPath, parse_architecture
-from filterdb.readers.keras_kernel import (
+from filterdb.readers.keras.config import Architecture, LayerFacts, LayerPath, parse_architecture
+from filterdb.readers.keras.hdf5_file import Dataset, Inventory
+from filterdb.readers.keras.kernel import (
     KERNEL,
     OIHW,
     Layout,

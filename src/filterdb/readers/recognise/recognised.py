@@ -8,8 +8,8 @@ last. How each is told stands in ``signatures.py``, ``protobuf_outline.py`` and
 from __future__ import annotations
 
 from filterdb.readers.format import Recognised
-from filterdb.readers.plain_text import is_openvino, is_table, is_text, text_matches
-from filterdb.readers.protobuf_outline import (
+from filterdb.readers.recognise.plain_text import is_openvino, is_table, is_text, text_matches
+from filterdb.readers.recognise.protobuf_outline import (
     is_caffe,
     is_coreml,
     is_graph_def,
@@ -17,7 +17,7 @@ from filterdb.readers.protobuf_outline import (
     is_paddle_program,
     is_saved_model,
 )
-from filterdb.readers.signatures import (
+from filterdb.readers.recognise.signatures import (
     any_of,
     begins,
     beside,

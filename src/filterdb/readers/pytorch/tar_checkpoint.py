@@ -17,17 +17,17 @@ from filterdb.layer import Contents
 from filterdb.readers.elements import MAX_DIMENSIONS
 from filterdb.readers.format import Format
 from filterdb.readers.head import Head
-from filterdb.readers.inert_objects import Persistent
-from filterdb.readers.inert_pickle import unpickle
 from filterdb.readers.mapping import map_file
-from filterdb.readers.state_dict import Array
-from filterdb.readers.torch_legacy import as_key, part_of, storage_at
-from filterdb.readers.torch_tensors import (
+from filterdb.readers.pytorch.inert_objects import Persistent
+from filterdb.readers.pytorch.inert_pickle import unpickle
+from filterdb.readers.pytorch.stream_checkpoint import as_key, part_of, storage_at
+from filterdb.readers.pytorch.tensors import (
     Storage,
     TorchObjects,
     checkpoint_contents,
     storage_dtype,
 )
+from filterdb.readers.state_dict import Array
 
 FORMAT = Format("pytorch", "PyTorch checkpoint (tar, before 0.1.10)", (".pth", ".pt", ".tar"))
 

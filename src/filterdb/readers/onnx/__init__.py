@@ -1,0 +1,1 @@
+"""ONNX graphs, parsed as protobuf and never run."""

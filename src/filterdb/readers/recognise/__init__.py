@@ -1,0 +1,1 @@
+"""Formats that are told apart but cannot be read, each with the way out."""
