@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -33,7 +35,8 @@ def test_depthwise_by_the_layer_before() -> None:
 
 
 def test_depthwise_with_a_multiplier() -> None:
-    found = roles([("a.weight", (8, 3, 3, 3)), ("b.weight", (16, 1, 3, 3))])
+    found = roles([("a.weight", (8, 3, 3, 3)), ("b.weight", (16, 1, 3, 3)),
+                   ("c.weight", (32, 16, 1, 1))])  # fmt: skip
     assert (found["b.weight"].kind, found["b.weight"].groups) == ("depthwise", 8)
 
 
@@ -89,12 +92,14 @@ def test_square_layer_that_says_so_is_transposed() -> None:
 
 
 def test_the_channels_of_a_transposed_layer_are_its_second_extent() -> None:
-    shapes: Shapes = [("z.deconv.weight", (100, 64, 4, 4)), ("dw.weight", (64, 1, 3, 3))]
-    assert kinds(shapes) == ["transposed", "depthwise"]
+    shapes: Shapes = [("z.deconv.weight", (100, 64, 4, 4)), ("dw.weight", (64, 1, 3, 3)),
+                      ("last.weight", (9, 64, 1, 1))]  # fmt: skip
+    assert kinds(shapes) == ["transposed", "depthwise", "conv"]
 
 
 def test_grouped_by_the_layer_before() -> None:
-    found = roles([("a.weight", (128, 3, 1, 1)), ("b.weight", (128, 4, 3, 3))])["b.weight"]
+    found = roles([("a.weight", (128, 3, 1, 1)), ("b.weight", (128, 4, 3, 3)),
+                   ("c.weight", (256, 128, 1, 1))])["b.weight"]  # fmt: skip
     assert (found.kind, found.groups) == ("grouped", 32)
 
 
@@ -106,7 +111,7 @@ def test_half_of_the_channels_is_unknown() -> None:
 
 def test_several_group_counts_that_fit_are_unknown() -> None:
     shapes: Shapes = [("a.weight", (64, 3, 3, 3)), ("b.weight", (256, 64, 3, 3)),
-                      ("c.weight", (256, 16, 3, 3))]  # fmt: skip
+                      ("c.weight", (256, 16, 3, 3)), ("d.weight", (9, 256, 1, 1))]  # fmt: skip
     found = roles(shapes)["c.weight"]
     assert (found.kind, found.groups) == ("unknown", None)
     assert "4 or 16 groups" in found.reason
@@ -117,10 +122,45 @@ def test_a_fixed_depthwise_upscaling_of_a_colour_image_is_no_grey_layer() -> Non
     assert kinds(shapes) == ["unknown", "conv"]
 
 
+def test_a_generator_without_biases_is_transposed_throughout() -> None:
+    sizes = [100, 512, 256, 128, 64]
+    shapes: Shapes = []
+    for i, (a, b) in enumerate(pairwise(sizes)):
+        shapes += [(f"main.{3 * i}.weight", (a, b, 4, 4)), (f"main.{3 * i + 1}.weight", (b,))]
+    for channels in (3, 1):
+        last = ("main.12.weight", (64, channels, 4, 4))
+        assert kinds([*shapes, last]) == ["transposed"] * 5
+
+
+def test_parallel_siblings_are_not_transposed() -> None:
+    shapes: Shapes = [("a.weight", (64, 3, 3, 3)), ("theta.weight", (8, 64, 1, 1)),
+                      ("phi.weight", (8, 64, 1, 1)), ("g.weight", (32, 64, 1, 1))]  # fmt: skip
+    assert kinds(shapes) == ["conv"] * 4
+
+
+def test_a_bare_decoder_is_unknown_not_guessed() -> None:
+    shapes: Shapes = [("0.weight", (16, 1, 3, 3)), ("2.weight", (32, 16, 3, 3)),
+                      ("4.weight", (32, 32, 3, 3)), ("6.weight", (32, 16, 3, 3)),
+                      ("8.weight", (16, 1, 3, 3))]  # fmt: skip
+    assert kinds(shapes)[3:] == ["unknown", "unknown"]
+
+
+def test_the_norm_of_a_dense_block_belongs_to_the_next_layer() -> None:
+    shapes: Shapes = [("a.weight", (128, 64, 1, 1)), ("a_norm.weight", (128,)),
+                      ("b.weight", (32, 128, 3, 3)), ("next_norm.weight", (128,)),
+                      ("c.weight", (128, 128, 1, 1))]  # fmt: skip
+    assert kinds(shapes) == ["conv"] * 3
+
+
+def test_a_pixel_shuffle_is_not_taken_for_groups() -> None:
+    shapes: Shapes = [("a.weight", (256, 3, 3, 3)), ("b.weight", (16, 64, 3, 3))]
+    assert kinds(shapes) == ["conv", "unknown"]
+
+
 def test_stacked_depthwise_layers_are_not_transposed() -> None:
     shapes: Shapes = [("a.weight", (64, 3, 3, 3)), ("b.weight", (64, 1, 3, 1)),
-                      ("c.weight", (64, 1, 3, 1))]  # fmt: skip
-    assert kinds(shapes) == ["conv", "depthwise", "depthwise"]
+                      ("c.weight", (64, 1, 3, 1)), ("d.weight", (9, 64, 1, 1))]  # fmt: skip
+    assert kinds(shapes) == ["conv", "depthwise", "depthwise", "conv"]
 
 
 def test_joined_layers_are_plain_convolutions() -> None:

@@ -41,6 +41,12 @@ def test_left_out_with_a_reason(name: str, shape: tuple[int, ...], words: str) -
     assert words in file.skipped[0].reason
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("part", ["_", "a_mask", "anchor", ".up", "_up_"])
+def test_a_long_name_costs_no_time(part: str) -> None:
+    assert len(assigned(tensor(part * 20_000, (4, 4, 3, 3))).layers) <= 1
+
+
 def test_a_squeezing_1x1_layer_is_a_layer() -> None:
     assert len(assigned(tensor("att.weight", (1, 16, 1, 1))).layers) == 1
 

@@ -24,7 +24,11 @@ HINTS_TRANSPOSED = re.compile(r"(^|[._/])up\d*($|[._/])|upsampl|_up($|[._/])", r
 SAYS_DEPTHWISE = re.compile(r"depth_?wise|(^|[._/])(conv_?)?dw(_?conv)?\d*($|[._/])", re.I)
 FEWEST_GROUPS = 4
 """Fewer groups look like the halves and thirds that a network splits its channels into."""
+SHUFFLES = (4, 9, 16)
+"""So many fewer channels come out of a pixel shuffle by 2, 3 or 4."""
 IMAGE_CHANNELS = 3
+LONGEST_STEM = 200
+"""Characters at the end of a name that are searched for what it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class Channels:
     """Channel counts met so far on the way through the file."""
 
     previous: int | None = None
+    previous_shape: tuple[int, ...] = ()
+    after_transposed: bool = False
     seen: set[int] = field(default_factory=set)
     first_input: int | None = None
 
@@ -66,6 +72,7 @@ class Evidence:
 
     a: int
     b: int
+    shape: tuple[int, ...]
     stem: str
     outputs: int | None
     outputs_from: str
@@ -102,6 +109,8 @@ def infer_roles(weights: Sequence[Tensor], tensors: Sequence[Tensor]) -> dict[st
         if channels.first_input is None:
             channels.first_input = tensor.shape[1]
         channels.previous = out
+        channels.previous_shape = tensor.shape
+        channels.after_transposed = role.kind == "transposed"
         channels.seen.add(out)
     return roles
 
@@ -138,7 +147,8 @@ def gather(weights: Sequence[Tensor], tensors: Sequence[Tensor]) -> dict[str, Ev
         found[tensor.name] = Evidence(
             a=tensor.shape[0],
             b=tensor.shape[1],
-            stem=stem,
+            shape=tensor.shape,
+            stem=stem[-LONGEST_STEM:],
             outputs=outputs,
             outputs_from=source,
             next_input=after.shape[1] if after is not None else None,
@@ -169,50 +179,70 @@ def bare_role(evidence: Evidence, channels: Channels) -> Role:
 
 def transposed_role(evidence: Evidence, channels: Channels) -> Role | None:
     """``transposed``, ``unknown`` if it may be, None if it is an ordinary convolution."""
-    a, b, outputs = evidence.a, evidence.b, evidence.outputs
     said = bool(SAYS_TRANSPOSED.search(evidence.stem))
     hinted = said or bool(HINTS_TRANSPOSED.search(evidence.stem))
-    if outputs is not None and a != b:
-        if outputs == a and evidence.outputs_from == "bias":
-            # A transposed layer of g groups has b * g outputs: only its name tells that apart.
-            if said and b < a and a % b == 0:
-                return Role("transposed", a // b, "its name, and its bias counts b x groups")
-            return None
-        if outputs == a:
-            return None
-        if outputs == b and (evidence.outputs_from == "bias" or hinted or channels.previous == a):
-            return Role("transposed", 1, f"its {evidence.outputs_from} has {b} values, not {a}")
-    follows = channels.previous == a
-    leads = evidence.next_input == b
-    if said and (follows or channels.previous is None or a == b or leads):
+    if evidence.outputs is not None and evidence.a != evidence.b:
+        return by_outputs(evidence, channels, evidence.outputs, said=said, hinted=hinted)
+    a, b, previous = evidence.a, evidence.b, channels.previous
+    follows = previous == a
+    if said and (follows or previous is None or a == b or evidence.next_input == b):
         return Role("transposed", 1, "its name")
-    # Of one channel a filter, depthwise is the likelier reading.
-    if b != 1 and a != b and follows and channels.previous != b and leads:
+    if hinted and (a == b or follows) and evidence.outputs != a:
+        return Role("unknown", None, "its name hints at a transposed convolution")
+    if a == b or not follows or evidence.shape == channels.previous_shape:
+        return None
+    # As an ordinary convolution it would not take what the layer before gives.
+    last = evidence.next_input is None
+    if channels.after_transposed and (last or evidence.next_input == b):
+        return Role("transposed", 1, f"it continues transposed layers, which give {a} channels")
+    if b == 1:
+        return None  # depthwise is the likelier reading
+    if evidence.next_input == b and b not in channels.seen:
         return Role("transposed", 1, f"the layer before gives {a} channels, the next takes {b}")
-    if hinted and (a == b or follows) and outputs != a:
-        why = "its name hints at a transposed convolution, and nothing decides"
-        return Role("unknown", None, why)
+    if last or evidence.next_input == b or b in channels.seen:
+        return Role("unknown", None, f"transposed after {a} channels, or joined from elsewhere")
     return None
+
+
+def by_outputs(
+    evidence: Evidence, channels: Channels, outputs: int, *, said: bool, hinted: bool
+) -> Role | None:
+    """What a bias or a norm of ``outputs`` values says of a layer with a != b."""
+    a, b, previous = evidence.a, evidence.b, channels.previous
+    if outputs == a:
+        # A transposed layer of g groups has b * g outputs: only its name tells that apart.
+        if said and evidence.outputs_from == "bias" and b < a and a % b == 0:
+            return Role("transposed", a // b, "its name, and its bias counts b x groups")
+        return None
+    if outputs != b:
+        return Role("transposed", 1, "its name") if said else None
+    source = f"its {evidence.outputs_from} has {b} values, not {a}"
+    if evidence.outputs_from == "bias" or hinted or previous in (a, None):
+        return Role("transposed", 1, source)
+    if previous == b:
+        return None  # the norm is the next layer's own, as in a densely connected network
+    return Role("unknown", None, f"{source}: transposed, or the norm belongs to the next layer")
 
 
 def depthwise_role(evidence: Evidence, channels: Channels) -> Role | None:
     """``depthwise`` for ``(C, 1, k, k)`` on C channels; ``conv`` on one channel."""
-    a, b = evidence.a, evidence.b
-    if b != 1:
+    a, previous = evidence.a, channels.previous
+    if evidence.b != 1:
         return None
     if a == 1:
         return Role("conv", 1, "one channel in, one out")
     if SAYS_DEPTHWISE.search(evidence.stem):
         return Role("depthwise", a, "its name")
-    previous = channels.previous
     if previous is None and evidence.next_input == IMAGE_CHANNELS:
         return Role("unknown", None, "the first layer, but the next one takes a colour image")
     if previous is None:
         return Role("conv", 1, "the first layer: a grey image has one channel")
-    if previous == a:
-        return Role("depthwise", a, f"the layer before gives {a} channels")
     if previous == 1:
         return Role("conv", 1, "the layer before gives one channel")
+    if evidence.next_input is None and evidence.outputs is None:
+        return Role("unknown", None, "the last layer: depthwise, or transposed to one channel")
+    if previous == a:
+        return Role("depthwise", a, f"the layer before gives {a} channels")
     if a in channels.seen:
         return Role("depthwise", a, f"an earlier layer gives {a} channels")
     if a % previous == 0:
@@ -235,7 +265,8 @@ def grouped_role(evidence: Evidence, channels: Channels) -> Role:
     fits = sorted(c // b for c in channels.seen if c % b == 0 and a % (c // b) == 0)
     if not fits:
         return Role("conv", 1, f"{b} input channels, joined from several layers")
-    if len(fits) == 1 and (fits[0] >= FEWEST_GROUPS or "group" in evidence.stem.lower()):
-        return Role("grouped", fits[0], f"the layers before give {fits[0] * b} = {fits[0]} x {b}")
+    certain = fits[0] >= FEWEST_GROUPS and fits[0] not in SHUFFLES and fits[0] * b == previous
+    if len(fits) == 1 and (certain or "group" in evidence.stem.lower()):
+        return Role("grouped", fits[0], f"the layer before gives {fits[0] * b} = {fits[0]} x {b}")
     why = f"{' or '.join(map(str, fits))} groups by the layers before, or a part of their channels"
     return Role("unknown", None, why)

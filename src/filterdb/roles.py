@@ -30,9 +30,11 @@ from filterdb.readers.layout import transposed_to_out_first
 
 WEIGHT_SUFFIX = re.compile(r"[./](weight|kernel|W|w)(:0)?$")
 NOT_WEIGHTS = re.compile(
-    r"(^|[._/])(bias|beta|gamma\w*|running_mean|running_var|mask|\w*_mask|pos_embed\w*|"
-    r"relative_\w+|\w*anchor\w*|grid|mean|std)(:0)?$"
+    r"(.*_)?(bias|beta|gamma(_?\d+)?|running_mean|running_var|mask|grid|mean|std|"
+    r"(anchor|pos_embed|relative_position)\w*)(:0)?"
 )
+LONGEST_NAME = 200
+"""Characters at the end of a name that are looked at: a name is no place to spend time on."""
 
 
 def assign_roles(contents: Contents, source: str) -> ModelFile:
@@ -93,7 +95,7 @@ def why_not(tensor: Tensor) -> str | None:
         return f"empty weight of shape {shape}"
     if tensor.conv is not None:
         return None
-    if NOT_WEIGHTS.search(tensor.name):
+    if NOT_WEIGHTS.fullmatch(re.split(r"[./]", tensor.name[-LONGEST_NAME:])[-1]):
         return f"4-D of shape {shape}, but by its name a parameter that is no filter"
     if not tensor.name.endswith("weight") and (shape[0], *shape[2:]) == (1, 1, 1) and shape[1] > 1:
         return f"4-D of shape {shape}: one value a channel (a scale), no filter"

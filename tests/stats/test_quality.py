@@ -362,3 +362,14 @@ def test_layers_sorted_by_scale_keep_the_precision(monkeypatch):
     for order in (weights, weights[::-1]):
         expected = oracle(weights)["variance_entropy"]
         assert layer_quality(order).variance_entropy == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("shape", [(400_000, 1, 1, 1), (2000, 1, 45, 45)])
+def test_work_out_of_proportion_is_not_done(shape):
+    """A file of these sizes is small; the pairs of its channels, or its components, are not."""
+    quality = layer_quality(np.ones(shape, np.int8))
+    assert quality.peak == 1
+    assert quality.sparsity is None
+    if shape[0] > 100_000:
+        assert quality.orthogonality is None

@@ -243,3 +243,9 @@ def test_a_verdict_does_not_depend_on_scale():
     reference = layer_verdict(layer_quality(weights), (3, 3))
     scaled = replace(layer_quality(weights * 2.0**40))
     assert layer_verdict(scaled, (3, 3)) == reference
+
+
+def test_kernels_too_large_for_statistics_say_so():
+    verdict = layer_verdict(LayerQuality(5000, peak=1.0), (80, 80))
+    assert verdict.name == "undefined"
+    assert "80x80" in verdict.reason

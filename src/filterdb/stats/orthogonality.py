@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 GRAM_ELEMENTS = 2**20  # elements a block of the Gram matrix
+MOST_PRODUCTS = 2**40  # products of a Gram matrix that a layer is worth: seconds, not hours
+OVERHEAD = 64  # products that the other work on one element of the Gram matrix costs
 FAINT = 1e-20  # squared norm of a row, relative to the largest, that may underflow in products
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
@@ -17,9 +19,12 @@ def orthogonality(rows: Floats) -> float | None:
     A zero row stays zero, and so counts 1 through its missing diagonal element. The rows are
     not normalised but the elements of their Gram matrix: ``sum |g_ij| / (|w_i| |w_j|)`` is a
     bilinear form. Only its upper triangle is visited, a block of rows at a time.
+
+    None for one output channel, and for so many (a million, say) that their pairs would take
+    hours: the work grows with their square, a file only with their number.
     """
-    channels = len(rows)
-    if channels < 2:
+    channels, length = rows.shape
+    if channels < 2 or channels**2 * (length + OVERHEAD) > MOST_PRODUCTS:
         return None
     rows, lengths = row_lengths(rows)
     inverse = np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)

@@ -21,6 +21,7 @@ SPARSITY_EPS = 0.01
 """A filter is sparse if all its weights stay below this share of the layer's peak [paper]."""
 
 TAME = (2.0**-20, 2.0**20)  # peaks whose squares are far from float32's limits
+MOST_COMPONENTS = 1024  # principal components of a layer: the work grows with their cube
 ROUNDING = 1e-12  # relative standard deviation that is rounding of a constant
 
 Measures = dict[str, Any]
@@ -50,7 +51,8 @@ class LayerQuality:
     n_clean, clean_variance_entropy, clean_randomness_threshold, clean_entropy_ratio
         The same over the filters that are not sparse.
     orthogonality
-        1 (all output channels orthogonal) to 0 (all parallel); None for one output channel.
+        1 (all output channels orthogonal) to 0 (all parallel); None for one output channel
+        or for far too many.
         It compares output channels, not the shapes of filters: 1x1 kernels have it too.
     l1, l2
         Sum of absolute weights; root of the sum of squares.
@@ -137,9 +139,13 @@ def layer_quality(weights: NDArray[Any], *, sparsity_eps: float = SPARSITY_EPS) 
 
 
 def shape_measures(filters: Floats, peaks: Floats, sparsity_eps: float) -> Measures:
-    """Sparsity and variance entropy of filters of shape ``(n, taps)``; none for one tap."""
+    """Sparsity and variance entropy of filters of shape ``(n, taps)``.
+
+    None of them for one tap, nor for more than :data:`MOST_COMPONENTS` filters of as many taps:
+    no network has those, but a hostile file may.
+    """
     n, taps = filters.shape
-    if taps == 1:
+    if taps == 1 or min(n, taps) > MOST_COMPONENTS:
         return {}
     peak = float(peaks.max())
     # Compared in the weights' own precision, as the reference does: ties stay ties.

@@ -124,8 +124,7 @@ def layer_verdict(
     if quality.n_invalid:
         return Verdict("invalid", f"{counted(quality.n_invalid, 'weight')} NaN or infinite.")
     if quality.sparsity is None or quality.variance_entropy is None:
-        what = "There are no weights." if n == 0 else "A 1x1 kernel has no shape to judge."
-        return Verdict("undefined", what)
+        return Verdict("undefined", undefined_reason(n, kernel))
     if quality.sparsity >= thresholds.high_sparsity:
         return Verdict("sparse", sparse_reason(quality, thresholds))
     taps = math.prod(kernel)
@@ -142,6 +141,15 @@ def layer_verdict(
         f"give {quality.randomness_threshold:.3f} or more; {quality.sparsity:.0%} are near zero."
     )
     return Verdict("healthy", reason)
+
+
+def undefined_reason(n: int, kernel: tuple[int, int]) -> str:
+    """Say why there are no shape statistics."""
+    if n == 0:
+        return "There are no weights."
+    if kernel == (1, 1):
+        return "A 1x1 kernel has no shape to judge."
+    return f"Kernels of {kernel[0]}x{kernel[1]} are too large for shape statistics."
 
 
 def has_low_entropy(quality: LayerQuality, thresholds: Thresholds, scale: float) -> bool:
