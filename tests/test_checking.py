@@ -10,8 +10,9 @@ import pytest
 
 from filterdb import NoConvolutionError, ReadError, Thresholds, check
 from filterdb.checking import check_model
-from filterdb.layer import ConvLayer
+from filterdb.layer import Contents, ConvLayer, Tensor
 from filterdb.reading import read
+from filterdb.roles import assign_roles
 from networks import network, save
 
 KEYS = ["name", "index", "kernel", "kind", "out_channels", "in_per_group", "groups", "n_filters",
@@ -107,3 +108,16 @@ def test_input_is_not_changed() -> None:
     check(arrays)
     for name, array in arrays.items():
         np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [(OverflowError("too large"), "OverflowError"), (MemoryError(), "not enough memory")],
+)
+def test_a_fault_in_a_reader_is_an_error_that_names_the_layer(fault: Exception, words: str) -> None:
+    def load() -> np.ndarray:
+        raise fault
+
+    contents = Contents("test", (Tensor("conv.weight", (4, 4, 3, 3), "float32", load),))
+    with pytest.raises(ReadError, match=f"(?s)layer 'conv'.*{words}"):
+        check_model(assign_roles(contents, "memory"))

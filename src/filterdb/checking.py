@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from filterdb.errors import ReadError
+from filterdb.errors import as_read_error
 from filterdb.layer import ConvLayer, ModelFile
 from filterdb.reading import Source, read
 from filterdb.stats.quality import LayerQuality, layer_quality
@@ -232,8 +232,10 @@ def check_layer(
     """Measure one layer."""
     try:
         weights = layer.weights
-    except ReadError as error:
-        raise error.at(layer=layer.name) from error.__cause__
+    except Exception as error:
+        told = as_read_error(error)
+        cause = error.__cause__ if told is error else error
+        raise told.at(layer=layer.name) from cause
     if visit is not None:
         visit(layer, weights)
     quality = layer_quality(weights, sparsity_eps=thresholds.sparsity_eps)

@@ -66,6 +66,21 @@ class ReadError(FilterDBError, ValueError):
         return (type(self), (self.message,), {"file": self.file, "layer": self.layer})
 
 
+def as_read_error(error: Exception) -> ReadError:
+    """Whatever reading a file raised, as a :class:`ReadError`: one bad file never stops the rest."""
+    if isinstance(error, ReadError):
+        return error
+    if isinstance(error, MemoryError):
+        return ReadError("There is not enough memory to read it.")
+    if isinstance(error, OSError):
+        return ReadError(f"The file cannot be read: {error.strerror or error}.")
+    kind = type(error).__name__
+    return CorruptFileError(
+        f"Reading it failed in an unforeseen way ({kind}: {error!s:.200}). The file is probably "
+        "damaged; if it is not, please report this."
+    )
+
+
 class UnknownFormatError(ReadError):
     """The content matches no format that filterdb has heard of."""
 

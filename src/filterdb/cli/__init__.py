@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from importlib import import_module
 
 import click
 
 from filterdb._version import __version__
+from filterdb.errors import FilterDBError, ReadError, StoreError
 
 # Command -> module and one line for `filterdb --help`, which thus imports none of them.
 COMMANDS = {
@@ -62,25 +64,25 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point: errors of ours become one line on stderr and an exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that lacks a letter shows its code; that is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        # Outside its standalone mode click hands the status of `Exit` back.
+        status = cli.main(standalone_mode=False) or DONE
+    except SystemExit:
+        # There click exits only when the reader of a pipe has gone (`filterdb models DB | head`),
+        # which is no error.
+        status = DONE
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        status = error.exit_code
     except click.Abort:
         click.echo("Interrupted. What was finished is kept.", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        # `filterdb models DB | head`: the reader has gone, which is no error.
-        sys.stderr.close()
-        sys.exit(0)
-    except Exception as error:
-        from filterdb.errors import FilterDBError, ReadError, StoreError
-
-        if not isinstance(error, FilterDBError):
-            raise
+        status = 130
+    except FilterDBError as error:
         click.echo(f"Error: {error}", err=True)
         failed = isinstance(error, ReadError) or type(error) is StoreError
-        sys.exit(SOME_FAILED if failed else WRONG_USAGE)
+        status = SOME_FAILED if failed else WRONG_USAGE
+    sys.exit(status)

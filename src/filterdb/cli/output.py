@@ -121,8 +121,11 @@ def plain(text: object) -> str:
 
 
 def print_json(data: object) -> None:
-    """Print JSON to stdout. Undefined numbers are None by now: a NaN is a fault of ours."""
-    click.echo(json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False))
+    """Print JSON to stdout, in ASCII, which every pipe can carry.
+
+    Undefined numbers are None by now: a NaN is a fault of ours.
+    """
+    click.echo(json.dumps(data, indent=2, allow_nan=False))
 
 
 def print_csv(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -6,7 +6,7 @@ from functools import cache
 from importlib import import_module
 from typing import cast
 
-from filterdb.errors import ReadError, UnknownFormatError, UnsupportedFormatError
+from filterdb.errors import UnknownFormatError, UnsupportedFormatError, as_read_error
 from filterdb.layer import Contents
 from filterdb.readers.format import Format, Reader, Recognised
 from filterdb.readers.head import Head
@@ -75,5 +75,7 @@ def read_contents(head: Head) -> Contents:
                 msg = f"This is {found.title}, not a network. {found.mend}"
             raise UnsupportedFormatError(msg)
         return found.read(head)
-    except ReadError as error:
-        raise error.at(file=str(head.path)) from error.__cause__
+    except Exception as error:
+        told = as_read_error(error)
+        cause = error.__cause__ if told is error else error
+        raise told.at(file=str(head.path)) from cause

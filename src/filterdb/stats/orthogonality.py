@@ -23,8 +23,9 @@ def orthogonality(rows: Floats) -> float | None:
     None for one output channel, and for so many (a million, say) that their pairs would take
     hours: the work grows with their square, a file only with their number.
     """
-    channels, length = rows.shape
-    if channels < 2 or channels**2 * (length + OVERHEAD) > MOST_PRODUCTS:
+    channels = len(rows)
+    products = channels**2 * (rows.shape[1] + OVERHEAD)
+    if channels < 2 or products > MOST_PRODUCTS:
         return None
     rows, lengths = row_lengths(rows)
     inverse = np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)
