@@ -67,7 +67,7 @@ class ReadError(FilterDBError, ValueError):
 
 
 def as_read_error(error: Exception) -> ReadError:
-    """Whatever reading a file raised, as a :class:`ReadError`: one bad file never stops the rest."""
+    """Whatever reading a file raised, as a :class:`ReadError`: it never stops other files."""
     if isinstance(error, ReadError):
         return error
     if isinstance(error, MemoryError):

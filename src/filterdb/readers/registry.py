@@ -6,7 +6,11 @@ from functools import cache
 from importlib import import_module
 from typing import cast
 
-from filterdb.errors import UnknownFormatError, UnsupportedFormatError, as_read_error
+from filterdb.errors import (
+    UnknownFormatError,
+    UnsupportedFormatError,
+    as_read_error,
+)
 from filterdb.layer import Contents
 from filterdb.readers.format import Format, Reader, Recognised
 from filterdb.readers.head import Head
@@ -62,20 +66,30 @@ def read_contents(head: Head) -> Contents:
         The reader gave up; the error names the file.
     """
     try:
-        found = identify(head)
-        if found is None:
-            msg = (
-                "The content matches no known format. `filterdb formats` lists what can be "
-                "read; if this is one of them, the file may be damaged or encrypted."
-            )
-            raise UnknownFormatError(msg)
-        if isinstance(found, Recognised):
-            msg = f"This is {found.title}, which cannot be read yet. {found.mend}"
-            if not found.model:
-                msg = f"This is {found.title}, not a network. {found.mend}"
-            raise UnsupportedFormatError(msg)
-        return found.read(head)
+        return reader_for(head).read(head)
     except Exception as error:
         told = as_read_error(error)
         cause = error.__cause__ if told is error else error
         raise told.at(file=str(head.path)) from cause
+
+
+def reader_for(head: Head) -> Reader:
+    """The reader for a file.
+
+    Raises
+    ------
+    UnknownFormatError, UnsupportedFormatError
+        There is none; the message says what the file is, and what to do with it.
+    """
+    found = identify(head)
+    if found is None:
+        msg = (
+            "The content matches no known format. `filterdb formats` lists what can be read; if "
+            "this is one of them, the file may be damaged or encrypted."
+        )
+        raise UnknownFormatError(msg)
+    if isinstance(found, Recognised):
+        what = "which cannot be read yet" if found.model else "not a network"
+        msg = f"This is {found.title}, {what}. {found.mend}"
+        raise UnsupportedFormatError(msg)
+    return found
