@@ -138,3 +138,16 @@ def test_weights_that_are_no_hdf5_are_refused(archive: Path, tmp_path: Path) -> 
 def test_another_archive_does_not_match(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", w=np.ones(3))
     assert not keras_zip.matches(Head.of(tmp_path / "a.npz"))
+
+
+@pytest.mark.parametrize("member", ["config.json", "metadata.json"])
+def test_a_configuration_that_would_unfold_to_gigabytes_is_refused(
+    tmp_path: Path, member: str
+) -> None:
+    parts = {"config.json": b"{}", "metadata.json": b"{}", "model.weights.h5": b"\x89HDF\r\n\x1a\n"}
+    parts[member] = b'{"a":[' + b"{}," * 4_000_000 + b"{}]}"
+    with zipfile.ZipFile(tmp_path / "a.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    with pytest.raises(LimitError, match="configuration"):
+        keras_zip.read(Head.of(tmp_path / "a.keras"))

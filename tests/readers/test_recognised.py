@@ -16,9 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from filterdb.readers.format import Recognised
 from filterdb.readers.head import Head
 from filterdb.readers.recognise.plain_text import text_of
 from filterdb.readers.recognise.recognised import RECOGNISED
+from filterdb.readers.registry import identify
 
 
 def name_of(path: Path) -> str | None:
@@ -250,3 +252,23 @@ def test_the_zoo(zoo: Path) -> None:
             expected[name] = parts[suffix]
     for name, kind in expected.items():
         assert name_of(zoo / "weights" / name) == kind, name
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "content",
+    [b"<!---->" * 400, b"<!--" * 800, b"<!-- -- " * 400, b"<?xml " + b" " * 4000, b"a=" * 2000],
+)
+def test_text_made_to_be_slow_is_not(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.pth").write_bytes(content)
+    assert identify(Head.of(tmp_path / "a.pth")) is not None
+
+
+def test_folders_are_told_apart_under_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in (".", "/", ".."):
+        found = identify(Head.of(Path(name)))
+        assert isinstance(found, Recognised)
+        assert found.name == "folder"

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -20,6 +26,8 @@ HEADS = {"degenerate_share": "degenerate", "layer_index": "#", "sparsity": "spar
          "n_filters": "filters"}  # fmt: skip
 NUMBERS = {"n_layers", "n_filters", "degenerate_share", "layer_index", "sparsity",
            "entropy_ratio", "orthogonality"}  # fmt: skip
+PARTICULARS = re.compile(r"'[^']*'|\([\d, ]+\)")
+"""Names and shapes in a reason, which keep like reasons apart."""
 SHARES = {"degenerate_share", "sparsity"}
 
 
@@ -78,7 +86,7 @@ def present_models(rows: Rows, *, as_json: bool = False, as_csv: bool = False) -
 
 def present(rows: Rows, columns: Sequence[str], what: str, *, as_json: bool, as_csv: bool) -> None:
     """Print rows as JSON, CSV or a table of the chosen columns."""
-    from filterdb.cli.output import new_table, print_csv, print_json, show
+    from filterdb.cli.output import counted, new_table, print_csv, print_json, show
 
     if as_json:
         print_json([dict(row) for row in rows])
@@ -93,8 +101,11 @@ def present(rows: Rows, columns: Sequence[str], what: str, *, as_json: bool, as_
     )
     for row in rows:
         table.add_row(*(cell(row, name) for name in columns))
+    if not rows:
+        show(f"No {what.removesuffix('s')} matches.")
+        return
     show(table)
-    show(f"{len(rows):,} {what}. --json and --csv have every column.")
+    show(f"{counted(len(rows), what.removesuffix('s'))}. --json and --csv have every column.")
 
 
 def cell(row: Mapping[str, Any], name: str) -> str:
@@ -120,7 +131,7 @@ def cell(row: Mapping[str, Any], name: str) -> str:
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 def info(db: str, as_json: bool) -> None:  # noqa: FBT001
     """Show totals and coverage: what is in, what is not, and why."""
-    from filterdb.cli.output import new_table, plain, print_json, show
+    from filterdb.cli.output import by_reason, plain, print_json, show
     from filterdb.database import open_database
 
     with open_database(db) as database:
@@ -128,18 +139,24 @@ def info(db: str, as_json: bool) -> None:  # noqa: FBT001
     if as_json:
         print_json(facts)
         return
-    table = new_table(plain(db), "", right=[""], fold=[plain(db)])
+    single = {name: value for name, value in facts.items() if not isinstance(value, dict | list)}
+    show(counts(plain(db), single))
     for name, value in facts.items():
-        if isinstance(value, Mapping):
-            continue
-        if not isinstance(value, list):
-            shown = f"{value:,}" if isinstance(value, int) else plain(value)
-            table.add_row(name.replace("_", " "), shown)
-    show(table)
-    for name, value in facts.items():
-        if isinstance(value, Mapping) and value:
-            title = name.replace("_", " ")
-            table = new_table(title, "", right=[""], fold=[title])
+        if isinstance(value, dict) and value:
+            general: Counter[str] = Counter()
             for key, count in value.items():
-                table.add_row(plain(key), f"{count:,}" if isinstance(count, int) else plain(count))
-            show(table)
+                general[PARTICULARS.sub("...", key)] += count
+            show(counts(name.replace("_", " "), general))
+    if facts["failed_files"]:
+        show("[bold]failed files[/]")
+        by_reason([(Path(row["path"]).name, row["reason"]) for row in facts["failed_files"]])
+
+
+def counts(title: str, numbers: Mapping[str, int]) -> Table:
+    """A table of names and numbers."""
+    from filterdb.cli.output import new_table, plain
+
+    table = new_table(title, "", right=[""], fold=[title])
+    for name, value in numbers.items():
+        table.add_row(plain(name.replace("_", " ")), f"{value:,}")
+    return table

@@ -26,7 +26,7 @@ REASONS_SHOWN = 12
     "gates",
     multiple=True,
     type=click.Choice(GATES),
-    help="Exit with 1 if a network has this verdict, or a layer of it. Repeatable.",
+    help="Exit with 1 if a network, or one of its layers, has this verdict. Repeatable.",
 )
 @click.option(
     "--threshold",
@@ -35,7 +35,7 @@ REASONS_SHOWN = 12
     metavar="NAME=VALUE",
     help="Move a threshold of the verdicts, e.g. high_sparsity=0.3. A wrong NAME lists them all.",
 )
-@click.option("--all", "show_all", is_flag=True, help="Show every reason and every skipped tensor.")
+@click.option("--all", "show_all", is_flag=True, help="Show every reason and skipped tensor.")
 def check(
     files: tuple[str, ...],
     as_json: bool,  # noqa: FBT001
@@ -97,9 +97,7 @@ def parse_thresholds(settings: tuple[str, ...]) -> Thresholds:
 
 def gate_stops(result: Check, gates: tuple[str, ...]) -> bool:
     """Whether a network, or a layer of it, has one of the verdicts that stop."""
-    found = {result.verdict}.union(
-        row.verdict for row in result.layers if row.verdict not in ("undecided",)
-    )
+    found = {result.verdict, *(row.verdict for row in result.layers)}
     return not found.isdisjoint(gates)
 
 

@@ -21,8 +21,10 @@ def demo(folder: str) -> None:
     from filterdb.demo import zoo
 
     refuse_foreign(Path(folder))
-    with zoo() as networks, progress_bar("ingesting") as report, open_database(folder) as database:
-        result = database.ingest([networks], metadata=networks / "models.csv", progress=report)
+    database = open_database(folder)
+    with zoo() as networks:
+        with progress_bar("ingesting") as report:
+            result = database.ingest([networks], metadata=networks / "models.csv", progress=report)
         rows = database.models()
         show(
             f"[bold]1. A database[/] of {len(rows)} small networks that come with the package, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -49,9 +50,24 @@ def ingest(
 
 
 def present(db: str, result: IngestResult) -> None:
-    """Print what came in, what did not and why, and what the CSV did not match."""
-    from filterdb.cli.output import new_table, plain, show
+    """Print what did not come in and why, what the CSV did not match, and the sum."""
+    from filterdb.cli.output import by_reason, plain, show
 
+    failed = [(Path(row.path).name, row.reason or "") for row in result.models
+              if row.status == "failed"]  # fmt: skip
+    if failed:
+        show(f"[bold]Failed[/] ({len(failed)}; --json has every path)")
+        by_reason(failed)
+    if result.ignored:
+        show(f"[bold]Ignored, not networks[/] ({len(result.ignored)})")
+        by_reason([(Path(item.path).name, item.reason) for item in result.ignored])
+    listed("CSV rows that match no file", result.unmatched_rows)
+    listed("Files without a CSV row", result.files_without_row)
+    renamed = [f"{old} -> {new}" for old, new in result.renamed_columns.items()]
+    listed("CSV columns renamed, as the catalogue has their name", renamed)
+    if not result.models:
+        show("There are no files to take in.")
+        return
     added = [row for row in result.models if row.status == "added"]
     layers = sum(row.n_layers or 0 for row in added)
     filters = sum(row.n_filters or 0 for row in added)
@@ -59,18 +75,8 @@ def present(db: str, result: IngestResult) -> None:
         f"[bold]{plain(db)}[/]: {result.added} added ({layers:,} layers, {filters:,} filters), "
         f"{result.unchanged} unchanged, {result.failed} failed."
     )
-    failed = [row for row in result.models if row.status == "failed"]
-    if failed:
-        table = new_table("failed", "reason", fold=("failed", "reason"))
-        for row in failed:
-            table.add_row(plain(row.path), plain(row.reason))
-        show(table)
-    listed("Passed over, no networks", [f"{i.path} ({i.reason})" for i in result.ignored])
-    listed("CSV rows that match no file", result.unmatched_rows)
-    listed("Files without a CSV row", result.files_without_row)
-    renamed = [f"{old} -> {new}" for old, new in result.renamed_columns.items()]
-    listed("CSV columns renamed, as the catalogue has their name", renamed)
-    show(f"Next: filterdb models {plain(db)}")
+    if result.added or result.unchanged:
+        show(f"Next: filterdb models {plain(db)}")
 
 
 def listed(title: str, items: list[str]) -> None:

@@ -15,7 +15,7 @@ def verify(db: str, as_json: bool) -> None:  # noqa: FBT001
 
     Exit status 1 means damage: a byte has changed, or a file is missing.
     """
-    from filterdb.cli.output import new_table, plain, print_json, progress_bar, show
+    from filterdb.cli.output import plain, print_json, progress_bar, show
     from filterdb.database import open_database
 
     with progress_bar("verifying") as report, open_database(db) as database:
@@ -23,11 +23,9 @@ def verify(db: str, as_json: bool) -> None:  # noqa: FBT001
     if as_json:
         print_json(result.to_dict())
     else:
-        if result.findings:
-            table = new_table("what", "where", "message", fold=("where", "message"))
-            for finding in result.findings:
-                table.add_row(finding.kind, plain(finding.where), plain(finding.message))
-            show(table)
+        for finding in result.findings:
+            show(f"[bold]{plain(finding.kind)}[/]  {plain(finding.where)}")
+            show(f"{plain(finding.message)} {plain(finding.mend)}", indent=2)
         state = "[bold red]damaged[/]" if result.damaged else "[green]sound[/]"
         show(
             f"[bold]{plain(db)}[/] is {state}: {result.models:,} models, "

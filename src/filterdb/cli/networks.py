@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from filterdb.cli.output import (
+    counted,
     is_narrow,
     new_table,
     number,
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from filterdb.checking import Check
     from filterdb.errors import ReadError
 
+UNJUDGED = ("undefined", "invalid")
+SCREEN = 20
+"""Layers from which on the verdict is repeated below the table."""
 QUIET = ("healthy", "undefined")
 """Layer verdicts that need no explanation below the table."""
 
@@ -50,14 +54,20 @@ def show_network(result: Check, *, limit: int | None) -> None:
         reason = f"{verdict_text(row.verdict)}. {plain(row.reason)}"
         show(f"{plain(row.layer.name)}: {reason}", indent=2)
     if limit is not None and len(explained) > limit:
-        show(f"... and {len(explained) - limit} more layers: --all shows them.", indent=2)
+        show(
+            f"... and {counted(len(explained) - limit, 'more layer')}: --all shows them.", indent=2
+        )
+    judged = sum(row.layer.n_filters for row in result.layers if row.verdict not in UNJUDGED)
     show("[bold]Covered[/]")
     show(
-        f"{covered['analysed']} of {covered['conv_layers']} convolution layers have shape "
-        f"statistics; {covered['filters']:,} filters in all.",
+        f"{covered['analysed']} of {counted(covered['conv_layers'], 'convolution layer')} with "
+        f"{judged:,} of {counted(covered['filters'], 'filter')} have shape statistics; "
+        "1x1 kernels have none.",
         indent=2,
     )
     show_skipped(result, limit)
+    if len(result.layers) > SCREEN:
+        show(f"[bold]{name}[/] is {verdict_text(result.verdict)}. {plain(result.reasons[0])}")
 
 
 def layer_table(result: Check) -> Table:
@@ -98,7 +108,7 @@ def show_skipped(result: Check, limit: int | None) -> None:
     for reason, members in names.items():
         more = f" and {len(members) - 3} more" if few and len(members) > 3 else ""
         listed = plain(", ".join(members[:few]) + more)
-        show(f"{len(members)} x {plain(reason)}: {listed}", indent=2)
+        show(f"{counted(len(members), 'tensor')}, {plain(reason)}: {listed}", indent=2)
 
 
 def show_summary(results: Sequence[Check | ReadError]) -> None:
@@ -124,10 +134,14 @@ def show_summary(results: Sequence[Check | ReadError]) -> None:
         )
     show(table)
     verdicts = Counter("unreadable" if isinstance(r, ReadError) else r.verdict for r in results)
-    counted = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
-    show(f"[bold]{len(results)} files[/]: {counted}. "
-         "'degenerate' is the share of filters in degenerate layers.")  # fmt: skip
+    summary = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
+    show(
+        f"[bold]{counted(len(results), 'file')}[/]: {summary}. Degenerate: share of the filters "
+        "above 1x1 that sit in degenerate layers."
+    )
     for result in results:
-        if not isinstance(result, ReadError) and result.verdict != "healthy":
+        if not isinstance(result, ReadError) and (
+            result.verdict != "healthy" or result.degenerate_share
+        ):
             name = plain(Path(result.file.source).name)
             show(f"{name}: {plain(result.reasons[0])}", indent=2)

@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -133,7 +134,18 @@ def print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
     if rows:
         writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        for row in rows:
+            writer.writerow({name: in_a_cell(value) for name, value in row.items()})
+
+
+def in_a_cell(value: object) -> object:
+    """A value as CSV holds it: lists and mappings as JSON."""
+    return json.dumps(value) if isinstance(value, list | dict) else value
+
+
+def counted(count: int, noun: str) -> str:
+    """``"1 model"``, ``"1,200 models"``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 @contextmanager
@@ -145,18 +157,40 @@ def progress_bar(label: str) -> Iterator[Progress | None]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
+    from rich.table import Column
 
     columns = (
         TextColumn(label),
-        BarColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[item]}"),
+        TextColumn("{task.fields[item]}", table_column=Column(ratio=1, no_wrap=True)),
     )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Bar(*columns, console=Console(stderr=True), transient=True, expand=True) as bar:
         task = bar.add_task(label, total=None, item="")
 
         def report(done: int, total: int, item: str) -> None:
-            bar.update(task, completed=done, total=total, item=plain(item))
+            bar.update(task, completed=done, total=total, item=plain(Path(item).name))
 
         yield report
+
+
+def by_reason(items: Sequence[tuple[str, str]], *, limit: int | None = 3) -> None:
+    """Print names by what befell them: each reason once, with its count and the first names.
+
+    Parameters
+    ----------
+    items
+        Pairs of name and reason.
+    limit
+        How many names to show of each reason; all if None.
+    """
+    groups: dict[str, list[str]] = {}
+    for name, reason in items:
+        groups.setdefault(reason, []).append(name)
+    for reason, names in sorted(groups.items(), key=lambda group: -len(group[1])):
+        listed = ", ".join(names[:limit])
+        if limit is not None and len(names) > limit:
+            listed += f" and {len(names) - limit} more"
+        show(f"[bold]{len(names)}[/]  {plain(listed)}", indent=2)
+        show(f"[dim]{plain(reason)}[/]", indent=5)

@@ -32,3 +32,7 @@ def check_expansion(wanted: int, file_size: int, what: str) -> None:
             "proportion, so it was not read. If the file is genuine, decompress it first."
         )
         raise LimitError(msg)
+
+
+MAX_JSON = 8_000_000
+"""Bytes of a configuration in JSON, which unfolds to twenty times that at worst."""

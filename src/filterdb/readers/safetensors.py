@@ -24,8 +24,9 @@ from filterdb.readers.state_dict import tidy
 
 FORMAT = Format("safetensors", "safetensors", (".safetensors",))
 
-MAX_HEADER = 100_000_000
-"""Bytes of JSON that the format allows."""
+MAX_HEADER = 16_000_000
+"""Bytes of JSON that we parse: room for 100,000 tensors. (The format allows 100 MB, which may
+unfold into gigabytes.)"""
 
 DTYPES = {
     "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16",
@@ -99,7 +100,7 @@ def parse_header(data: NDArray[np.uint8]) -> dict[str, Any]:
     """The JSON header as a dict; a name that stands twice is refused."""
     length = int.from_bytes(data[:8].tobytes(), "little")
     if length > MAX_HEADER:
-        msg = f"Its header claims {length:,} bytes; safetensors allows {MAX_HEADER:,}."
+        msg = f"Its header claims {length:,} bytes; no more than {MAX_HEADER:,} are read."
         raise LimitError(msg)
     if 8 + length > len(data):
         msg = (

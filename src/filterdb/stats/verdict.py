@@ -135,7 +135,7 @@ def layer_verdict(
     if quality.variance_entropy >= quality.randomness_threshold - margin:
         return noise_verdict(quality, margin, taps)
     if has_low_entropy(quality, thresholds, scale):
-        return diversity_verdict(quality, taps)
+        return diversity_verdict(quality, thresholds, taps)
     reason = (
         f"The filters are diverse, and not noise: {shown(quality)}, where {n:,} random filters "
         f"give {quality.randomness_threshold:.3f} or more; {quality.sparsity:.0%} are near zero."
@@ -170,39 +170,48 @@ def noise_verdict(quality: LayerQuality, margin: float, taps: int) -> Verdict:
     if needed and quantile("trained", 0.99, n, taps) >= limit:
         return Verdict("undecided", too_few(n, needed, shown(quality)))
     low, high = (quantile("random", q, n, taps) for q in (0.01, 0.99))
-    bounds = f"{low:.4f} to {high:.4f}"
+    found = f"variance entropy H = {entropy:.4f}"
+    noise = f"{n:,} random filters give {low:.4f} to {high:.4f}"
     if entropy >= low:
-        reason = (
-            f"The filters cannot be told from noise: {shown(quality)}, where {n:,} random "
-            f"filters give {bounds}; the layer looks untrained."
-        )
+        reason = f"The filters cannot be told from noise: {found}, and {noise} (98 in 100 times)."
     else:
         reason = (
-            f"The filters are almost noise: {shown(quality)} reaches {limit:.3f}, the randomness "
-            f"threshold less a margin of {margin:.3f} ({n:,} random filters give {bounds}); "
-            "the layer has learnt little structure."
+            f"The shapes of the filters carry little structure: {found} reaches {limit:.4f}, the "
+            f"randomness threshold less {margin:.3f}; {noise}."
         )
     return Verdict("random", reason)
 
 
-def diversity_verdict(quality: LayerQuality, taps: int) -> Verdict:
+def diversity_verdict(quality: LayerQuality, thresholds: Thresholds, taps: int) -> Verdict:
     """Low diversity, unless trained layers of so few filters look the same."""
     n, entropy = quality.n_filters, quality.variance_entropy or 0.0
     usual = quantile("trained", 0.01, n, taps)
+    null = f"{n:,} filters drawn with the average spectrum of trained layers stay above {usual:.3f}"
     needed = filters_to_decide(entropy, taps)
     if needed and entropy >= usual:
         reason = (
-            f"{n:,} filters are too few to tell: {shown(quality)} is low, but one trained layer "
-            f"of this size in a hundred falls below {usual:.3f} by chance; from {needed:,} "
-            "filters on it would mean low diversity."
+            f"{n:,} filters are too few to tell: {shown(quality)} is low, but {null} no more than "
+            f"99 in 100 times; from {needed:,} filters on it would mean low diversity."
         )
         return Verdict("undecided", reason)
-    reason = (
-        f"The filters are nearly alike: {shown(quality)}, about {10**entropy:.1f} effective "
-        f"patterns of {taps} possible, and {quality.sparsity or 0:.0%} of the filters are near "
-        f"zero; 99 of 100 trained layers of this size stay above {usual:.3f}."
-    )
+    reason = f"{rule_of_low_diversity(quality, thresholds, taps)}; {null} 99 in 100 times."
     return Verdict("low diversity", reason)
+
+
+def rule_of_low_diversity(quality: LayerQuality, thresholds: Thresholds, taps: int) -> str:
+    """Say which of the two rules a layer meets, with its numbers."""
+    entropy, scale = quality.variance_entropy or 0.0, math.log10(taps) / math.log10(9)
+    if entropy < thresholds.very_low_entropy * scale:
+        return (
+            f"The filters are nearly alike: {shown(quality)} is below "
+            f"{thresholds.very_low_entropy * scale:.3f}, about {10**entropy:.1f} effective "
+            f"patterns of {taps} possible"
+        )
+    return (
+        f"The filters are much alike and many are dead: {shown(quality)} is below "
+        f"{thresholds.low_entropy * scale:.3f}, and {quality.sparsity or 0:.0%} are near zero "
+        f"(limit {thresholds.low_entropy_sparsity:.0%})"
+    )
 
 
 def sparse_reason(quality: LayerQuality, thresholds: Thresholds) -> str:
@@ -284,13 +293,13 @@ def share_reason(judged: Sequence[tuple[str, int, str]], total: int) -> str:
     layers = counted(len(judged), "layer", verb=False)
     bad = [layer for layer in judged if layer[0] in DEGENERATE]
     if not bad:
-        return f"None of its {layers} ({total:,} filters) is degenerate."
+        return f"No layer is degenerate, of {layers} with kernels above 1x1 ({total:,} filters)."
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(b[0] for b in bad).most_common())
     inside = sum(n for _, n, _ in bad)
     kind, n, name = max(bad, key=lambda layer: layer[1])
     return (
-        f"{inside / total:.0%} of its {total:,} filters sit in {len(bad)} degenerate of {layers}: "
-        f"{kinds} (largest: {name}, {kind}, {n:,} filters)."
+        f"{inside / total:.0%} of its {total:,} filters above 1x1 sit in {len(bad)} degenerate of "
+        f"{layers}: {kinds} (largest: {name}, {kind}, {n:,} filters)."
     )
 
 

@@ -6,13 +6,13 @@ import json
 import zipfile
 import zlib
 
-from filterdb.errors import CorruptFileError
+from filterdb.errors import CorruptFileError, LimitError
 from filterdb.layer import Contents
 from filterdb.readers.format import Format
 from filterdb.readers.head import Head
 from filterdb.readers.keras.hdf5_file import Place, take_inventory
 from filterdb.readers.keras.weights import contents_of
-from filterdb.readers.limits import check_expansion
+from filterdb.readers.limits import MAX_JSON, check_expansion
 from filterdb.readers.mapping import map_file
 
 FORMAT = Format("keras", "Keras archive", (".keras",))
@@ -42,6 +42,12 @@ def read(head: Head) -> Contents:
             infos = {info.filename: info for info in archive.infolist()}
             wanted = sum(info.file_size for info in infos.values())
             check_expansion(wanted, head.size, "Its archive directory")
+            if (
+                max(infos[name].file_size for name in (CONFIG, METADATA) if name in infos)
+                > MAX_JSON
+            ):
+                msg = f"Its configuration is longer than {MAX_JSON:,} bytes: no network needs that."
+                raise LimitError(msg)
             config = archive.read(CONFIG).decode("utf-8", "replace")
             metadata = archive.read(METADATA) if METADATA in infos else b"{}"
             place = place_of(archive, infos[WEIGHTS], head)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from filterdb.readers.limits import MAX_DEPTH
+from filterdb.readers.limits import MAX_DEPTH, MAX_JSON
 
 LayerPath = tuple[str, ...]
 """Names of the models around a layer, outermost first, then its own."""
@@ -60,6 +60,8 @@ class Architecture:
 def parse_architecture(text: str) -> Architecture | None:
     """The layers of a configuration, or None where it is not one that we can follow."""
     architecture = Architecture()
+    if len(text) > MAX_JSON:
+        return None
     try:
         model = json.loads(text)
         if not is_model(model):

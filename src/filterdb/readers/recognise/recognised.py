@@ -266,7 +266,10 @@ NO_NETWORKS = tuple(
             "html",
             "an HTML page",
             "The link led to a web page: download again with the raw or direct link.",
-            text_matches(r"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*(<!doctype html|<html|<head|<body)"),
+            text_matches(
+                r"(<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*+-->\s*+)*+"
+                r"(<!doctype html|<html|<head|<body)"
+            ),
         ),
         ("png", "a PNG image", NO_NETWORK, begins(b"\x89PNG\r\n")),
         ("jpeg", "a JPEG image", NO_NETWORK, begins(b"\xff\xd8\xff")),

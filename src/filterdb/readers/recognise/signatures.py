@@ -87,6 +87,8 @@ def beside(suffix: str, predicate: Predicate) -> Predicate:
     """A binary file beside one of the same stem with ``suffix`` that matches ``predicate``."""
 
     def matches(head: Head) -> bool:
+        if head.is_folder:
+            return False
         other = head.path.with_suffix(suffix)
         return other != head.path and text_of(head) is None and predicate(glance(other))
 
