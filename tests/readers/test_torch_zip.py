@@ -332,8 +332,8 @@ def test_expanding_ten_bytes_is_refused(
 
 
 def test_many_small_expansions_are_refused_too(tmp_path: Path) -> None:
-    one = tensor((400, 400, 3, 3), (0, 0, 0, 0))
-    entries = b"".join(text(f"l{i}.weight") + one for i in range(60))
+    one = tensor((80, 80, 3, 3), (0, 0, 0, 0))
+    entries = b"".join(text(f"l{i}.weight") + one for i in range(1000))
     zip_checkpoint(tmp_path / "a.pth", b"\x80\x02}(" + entries + b"u.")
     with pytest.raises(LimitError, match="sum of its tensors"):
         read(tmp_path / "a.pth")
@@ -448,3 +448,54 @@ def test_every_container_says_pytorch(tmp_path: Path, container: str) -> None:
     assert (contents.format, contents.producer) == ("pytorch", "pytorch")
     assert len(contents.notes) == (container != "zip")
     np.testing.assert_array_equal(values(contents)["conv.weight"], WEIGHT)
+
+
+def doubled(times: int = 60) -> bytes:
+    """A tuple of tuples, shared: some bytes that would be exabytes as text."""
+    return b"(t" + b"2\x86" * times
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "key", [doubled(), b"\x8b" + (3000).to_bytes(4, "little") + b"\x7f" * 3000, b"N"]
+)
+def test_a_storage_key_is_never_turned_into_text(tmp_path: Path, key: bytes) -> None:
+    zip_checkpoint(tmp_path / "a.pth", root(weight=tensor(of=storage().replace(text("0"), key, 1))))
+    with pytest.raises(ReadError):
+        read(tmp_path / "a.pth")
+
+
+def test_an_expanded_view_is_no_weight(tmp_path: Path) -> None:
+    torch.save({"a.weight": torch.zeros(1).expand(500_000, 1, 3, 3),
+                "b.weight": torch.ones(1).expand(4, 4, 3, 3)}, tmp_path / "a.pth")  # fmt: skip
+    contents = read(tmp_path / "a.pth")
+    assert [tensor.name for tensor in contents.tensors] == ["b.weight"]
+    assert "expanded view" in contents.skipped[0].reason
+
+
+def test_a_lazy_negation_is_done(tmp_path: Path) -> None:
+    weight = torch.arange(36.0).reshape(2, 2, 3, 3)
+    torch.save({"a.weight": torch._neg_view(weight)}, tmp_path / "a.pth")
+    (found,) = read(tmp_path / "a.pth").tensors
+    np.testing.assert_array_equal(found.load(), -weight.numpy())
+
+
+def test_a_pickle_that_unfolds_to_gigabytes_is_refused(tmp_path: Path) -> None:
+    long = ("\U0001f600" + "a" * 40_000_000).encode()
+    content = b"\x80\x04\x8d" + len(long).to_bytes(8, "little") + long + b"."
+    with zipfile.ZipFile(tmp_path / "a.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", content)
+        archive.writestr("a/version", "3")
+    with pytest.raises(LimitError, match="unfolds"):
+        read(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("names", [("g_state_dict", "d_state_dict"), ("gen", "disc")])
+def test_the_generator_is_taken_not_the_larger_discriminator(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    networks = {names[0]: {"g.weight": torch.ones(2, 2, 3, 3)},
+                names[1]: {"d.weight": torch.ones(9, 9, 3, 3)}}  # fmt: skip
+    torch.save(networks, tmp_path / "a.pth")
+    contents = read(tmp_path / "a.pth")
+    assert [tensor.name for tensor in contents.tensors] == ["g.weight"]

@@ -36,7 +36,8 @@ OPTIMISER = re.compile(r"optim|^opt(_?\w)?$|(^|_)(lr_?)?(sched|scaler)", re.I)
 OPTIMISER_KEYS = frozenset({"exp_avg", "exp_avg_sq", "momentum_buffer", "square_avg"})
 AVERAGED = re.compile(r"(^|_)(ema|swa|avg|averaged?|shadow)(_|$)", re.I)
 AUXILIARY = re.compile(
-    r"^(net|model)?_?d(_[a-z0-9]+)?$|discrim|critic|criterion|loss|perceptual|teacher", re.I
+    r"^(net|model)?_?d(_[a-z0-9]+)*$|_d$|^disc|discrim|critic|criterion|loss|perceptual|teacher",
+    re.I,
 )
 MAX_NAME = 500
 MAX_TENSORS = 100_000

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
+
+from filterdb.errors import CorruptFileError
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +106,31 @@ def pairs_in(group: object) -> list[Any]:
     if isinstance(group, list):
         return [p for p in group if isinstance(p, list | tuple) and len(p) == 2]
     return []
+
+
+MAX_TEXT = 200
+
+
+def as_key(key: object) -> str:
+    """The key of a storage: a string; bytes or a number in old files.
+
+    Nothing else is ever turned into text: an object of a few bytes can have one of gigabytes.
+
+    Raises
+    ------
+    CorruptFileError
+        It is none of these, or far too long.
+    """
+    if isinstance(key, bytes):
+        key = key.decode("latin-1")
+    if type(key) is int and abs(key) < 2**63:
+        key = str(key)
+    if isinstance(key, str) and len(key) <= MAX_TEXT:
+        return key
+    msg = "A storage has no sound key: the file is damaged. Download or copy it again."
+    raise CorruptFileError(msg)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """A float, or an integer that is one without overflow."""
+    return isinstance(value, float) or (type(value) is int and abs(value) < 2**63)

@@ -16,7 +16,7 @@ from filterdb.layer import Contents
 from filterdb.readers.format import Format
 from filterdb.readers.head import Head
 from filterdb.readers.mapping import map_file
-from filterdb.readers.pytorch.inert_objects import Persistent
+from filterdb.readers.pytorch.inert_objects import Persistent, as_key, is_number
 from filterdb.readers.pytorch.inert_pickle import Unpickled, unpickle
 from filterdb.readers.pytorch.tensors import (
     Storage,
@@ -57,13 +57,15 @@ def read(head: Head) -> Contents:
     view = data.data
     position = 0
     streams: list[Unpickled] = []
-    for _ in range(5):
+    for expected in (MAGIC, PROTOCOL, None, None, None):
         streams.append(unpickle(view, position))
+        value = streams[-1].value
+        if expected is not None and value != expected:
+            found = f" {value}" if is_number(value) else ""
+            msg = f"Its magic number or protocol{found} is not torch's: the file is damaged."
+            raise CorruptFileError(msg)
         position = streams[-1].end
-    magic, protocol, _, content, keys = streams
-    if magic.value != MAGIC or protocol.value != PROTOCOL:
-        msg = f"Its protocol is {protocol.value!r:.40}, not {PROTOCOL}: the file is damaged."
-        raise CorruptFileError(msg)
+    *_, content, keys = streams
     spans = find_spans(data, position, keys.value, storage_types(content.persistent))
     objects = TorchObjects(partial(find_storage, spans))
     return checkpoint_contents(content.value, objects, file_size=head.size, notes=(NOTE,))
@@ -127,14 +129,4 @@ def part_of(whole: Storage, view: object) -> Storage:
             if end <= whole.nbytes:
                 return Storage(whole.dtype, end - begin, lambda: whole.values()[begin:end])
     msg = "A view of a storage reaches outside it: the file is damaged. Download it again."
-    raise CorruptFileError(msg)
-
-
-def as_key(key: object) -> str:
-    """Keys are strings, and bytes or numbers in very old files."""
-    if isinstance(key, bytes):
-        return key.decode("latin-1")
-    if isinstance(key, str) or type(key) is int:
-        return f"{key!s:.200}"
-    msg = "A storage has no sound key: the file is damaged. Download or copy it again."
     raise CorruptFileError(msg)

@@ -18,9 +18,9 @@ from filterdb.readers.elements import MAX_DIMENSIONS
 from filterdb.readers.format import Format
 from filterdb.readers.head import Head
 from filterdb.readers.mapping import map_file
-from filterdb.readers.pytorch.inert_objects import Persistent
+from filterdb.readers.pytorch.inert_objects import Persistent, as_key
 from filterdb.readers.pytorch.inert_pickle import unpickle
-from filterdb.readers.pytorch.stream_checkpoint import as_key, part_of, storage_at
+from filterdb.readers.pytorch.stream_checkpoint import part_of, storage_at
 from filterdb.readers.pytorch.tensors import (
     Storage,
     TorchObjects,

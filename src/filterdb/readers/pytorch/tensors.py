@@ -18,7 +18,14 @@ from filterdb.errors import CorruptFileError
 from filterdb.layer import Contents, Skipped
 from filterdb.readers import elements
 from filterdb.readers.limits import check_expansion
-from filterdb.readers.pytorch.inert_objects import Global, Opaque, Persistent, attributes, parts_of
+from filterdb.readers.pytorch.inert_objects import (
+    Global,
+    Opaque,
+    Persistent,
+    attributes,
+    is_number,
+    parts_of,
+)
 from filterdb.readers.pytorch.numpy_pickle import is_shape, numpy_array
 from filterdb.readers.state_dict import Array, select
 
@@ -52,6 +59,10 @@ SUBCLASS = frozenset({"torch._tensor._rebuild_from_type", "torch._tensor._rebuil
 
 PARTS = (dict, list, tuple, Opaque, Persistent)
 """What may be or hold a tensor, unless it is empty; scalars are passed over."""
+
+SMALL = 2**16
+MOST_REPEATS = 64
+"""A view of more elements than SMALL that repeats its storage more often is no weight."""
 
 Values = Callable[[], NDArray[np.uint8]]
 
@@ -135,8 +146,11 @@ class TorchObjects:
         if name == "_rebuild_qtensor":
             return self.quantised(call.args)
         if name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3"):
-            dtype = call.args[6].name if name.endswith("v3") and len(call.args) > 6 else None
-            return self.strided(call.args, dtype)
+            extra = call.args[6] if len(call.args) > 6 else None
+            dtype = extra.name if name.endswith("v3") and isinstance(extra, Global) else None
+            found = self.strided(call.args, dtype)
+            negated = isinstance(extra, dict) and extra.get("neg") is True
+            return negative(found) if negated and isinstance(found, Array) else found
         reasons = {
             "_rebuild_sparse_tensor": "a sparse tensor: only dense ones are read",
             "_rebuild_nested_tensor": "a nested tensor: only dense ones are read",
@@ -150,6 +164,9 @@ class TorchObjects:
         storage, offset, shape, strides = self.checked(args)
         dtype = dtype or storage.dtype
         check_inside(storage, dtype, offset, shape, strides)
+        if prod(shape) > max(SMALL, MOST_REPEATS * storage.nbytes // item_bytes(dtype)):
+            check_expansion(4 * prod(shape), storage.nbytes, "A tensor")
+            return "an expanded view: it repeats a few values instead of holding weights"
         stored = QUANTISED.get(dtype, dtype)
         if stored not in elements.READABLE or stored in elements.PACKED:
             return f"its element type {dtype} is not one of plain real numbers"
@@ -164,13 +181,14 @@ class TorchObjects:
         scheme = quantiser[0].name if quantiser and isinstance(quantiser[0], Global) else ""
         if scheme == "per_tensor_affine" and len(quantiser) == 3:
             _, scale, zero = quantiser
-            if not all(isinstance(number, int | float) for number in (scale, zero)):
+            if not (is_number(scale) and is_number(zero)):
                 raise contradiction(what="scale and zero point are no numbers")
             return Array(codes.shape, codes.dtype, partial(dequantise, codes, scale, zero, None))
         if scheme.startswith("per_channel_affine") and len(quantiser) == 4:
             _, scales, zeros, axis = quantiser
             if type(axis) is not int or not 0 <= axis < len(codes.shape):
-                raise contradiction(what=f"quantisation axis {axis} is none of shape {codes.shape}")
+                known = f" {axis}" if is_number(axis) else ""
+                raise contradiction(what=f"quantisation axis{known} is none of shape {codes.shape}")
             count = codes.shape[axis]
             scale, zero = self.numbers(scales, count), self.numbers(zeros, count)
             return Array(codes.shape, codes.dtype, partial(dequantise, codes, scale, zero, axis))
@@ -178,7 +196,7 @@ class TorchObjects:
 
     def numbers(self, given: Any, count: int) -> Array:
         """The scales or zero points of the channels: a tensor, or a list in old files."""
-        if isinstance(given, list) and all(isinstance(number, int | float) for number in given):
+        if isinstance(given, list) and all(is_number(number) for number in given):
             values = np.asarray(given, dtype=np.float64)
             found: Array | str | None = Array(values.shape, "float64", lambda: values)
         else:
@@ -211,7 +229,8 @@ class TorchObjects:
         else:
             return
         for key, part in pairs:
-            if isinstance(key, str | int) and isinstance(part, PARTS) and part:
+            number = type(key) is int and abs(key) < 2**63
+            if (isinstance(key, str) or number) and isinstance(part, PARTS) and part:
                 yield str(key), part
 
     def is_module(self, value: object) -> bool:
@@ -299,6 +318,11 @@ def load_strided(
         shape, stored, storage.values(), offset * size, tuple(step * size for step in strides)
     )
     return elements.decode(view, dtype, shape)
+
+
+def negative(array: Array) -> Array:
+    """The negative of an array: torch may save a lazy negation as a mark."""
+    return Array(array.shape, array.dtype, lambda: np.negative(array.load()))
 
 
 def dequantise(

@@ -8,10 +8,17 @@ from __future__ import annotations
 
 from functools import partial
 
+from filterdb.errors import LimitError
 from filterdb.layer import Contents
 from filterdb.readers.format import Format
 from filterdb.readers.head import Head
-from filterdb.readers.pytorch.inert_objects import Global, Opaque, Persistent, attributes
+from filterdb.readers.pytorch.inert_objects import (
+    Global,
+    Opaque,
+    Persistent,
+    as_key,
+    attributes,
+)
 from filterdb.readers.pytorch.inert_pickle import Unpickled, unpickle
 from filterdb.readers.pytorch.tensors import (
     Storage,
@@ -26,6 +33,7 @@ FORMAT = Format(
 )
 
 PICKLE = "/data.pkl"
+MAX_DEFLATED_PICKLE = 16_000_000
 
 
 def matches(head: Head) -> bool:
@@ -87,7 +95,17 @@ class TorchArchive:
         return self.folder + name in self.members.members
 
     def unpickle(self, name: str) -> Unpickled:
-        """Follow one of the pickles."""
+        """Follow one of the pickles.
+
+        Raises
+        ------
+        LimitError
+            It is compressed and unfolds to more than any checkpoint's: torch does not compress.
+        """
+        member = self.members.members.get(self.folder + name)
+        if member is not None and member.deflated and member.size > MAX_DEFLATED_PICKLE:
+            msg = f"Its {name} unfolds to {member.size:,} bytes: pack it again uncompressed."
+            raise LimitError(msg)
         return unpickle(self.members.bytes_of(self.folder + name).data)
 
     def find_storage(self, reference: Persistent) -> Storage | None:
@@ -96,7 +114,7 @@ class TorchArchive:
         if not (isinstance(identity, tuple) and len(identity) >= 5 and identity[0] == "storage"):
             return None
         part = "constants/" if id(reference) in self.constants else "data/"
-        name = f"{self.folder}{part}{identity[2]!s:.100}"
+        name = f"{self.folder}{part}{as_key(identity[2])}"
         dtype = storage_dtype(identity[1])
         if (name, dtype) not in self.storages:
             if name not in self.members.members:
