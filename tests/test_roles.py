@@ -32,6 +32,7 @@ def assigned(*tensors: Tensor) -> ModelFile:
         ("esa.bias", (1, 24, 1, 1), "no filter"),
         ("attn.relative_position_bias_table", (1, 4, 7, 7), "no filter"),
         ("x", (1, 1, 1, 1, 1, 1), "6-D"),
+        ("0.parametrizations.weight.0.base", (8, 4, 3, 3), "parametrised"),
     ],
 )
 def test_left_out_with_a_reason(name: str, shape: tuple[int, ...], words: str) -> None:

@@ -95,6 +95,8 @@ def why_not(tensor: Tensor) -> str | None:
         return f"empty weight of shape {shape}"
     if tensor.conv is not None:
         return None
+    if "parametrizations." in tensor.name[-LONGEST_NAME:]:
+        return "a part of a parametrised weight whose rule is not followed"
     if NOT_WEIGHTS.fullmatch(re.split(r"[./]", tensor.name[-LONGEST_NAME:])[-1]):
         return f"4-D of shape {shape}, but by its name a parameter that is no filter"
     if not tensor.name.endswith("weight") and (shape[0], *shape[2:]) == (1, 1, 1) and shape[1] > 1:
