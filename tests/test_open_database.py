@@ -85,6 +85,33 @@ def test_weights_are_those_of_the_file_read_only_whoever_wrote_the_payload(db):
     assert not half.flags.writeable
     with pytest.raises(ModelNotFoundError, match="no layer 'nix'"):
         db.weights("a.npz", "nix")
+    for model, layer in ((1, 10**30), (1, -(10**30)), (1, -1), ("a.npz", "\udcff")):
+        with pytest.raises(ModelNotFoundError, match="no layer"):
+            db.weights(model, layer)
+    with pytest.raises(ModelNotFoundError, match="no model"):
+        db.weights(10**30, 0)
+
+
+def test_numbers_may_be_numpys(db):
+    np.testing.assert_array_equal(db.weights(np.int64(1), np.int64(1)), db.weights(1, 1))
+    assert len(db.layers(model=np.int64(3))) == 1
+    assert db.remove(np.int64(1)) == ["a.npz"]
+    assert db.remove([np.int32(3)]) == ["z.npz"]
+
+
+@pytest.mark.parametrize("model", ["99999999999999999999", "\udcff", 10**30])
+def test_a_model_that_cannot_be_is_not_found(db, model):
+    with pytest.raises(ModelNotFoundError, match="no model"):
+        db.layers(model=model)
+    with pytest.raises(ModelNotFoundError, match="no model"):
+        db.remove(model)
+    assert len(db.models()) == 3
+
+
+def test_an_expression_that_is_no_text_is_refused(db):
+    for rows in (db.models, db.layers):
+        with pytest.raises(QueryError, match="UTF-8"):
+            rows("\udcff = 1")
 
 
 def test_info_accounts_for_everything(db):

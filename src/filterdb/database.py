@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
+from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, SupportsIndex
 
 from filterdb.errors import DamagedStoreError, ModelNotFoundError
 from filterdb.store import connection
@@ -164,15 +166,17 @@ class Database:
         DamagedStoreError
             The payload is missing or damaged.
         """
+        from filterdb.store.catalogue import clean
         from filterdb.store.payload import payload_path, read_payload
 
         number = self._resolve(model)
-        column = "layer_index" if isinstance(layer, int) else "name"
-        with reading(self.path) as catalogue:
+        column, value = ("name", clean(layer)) if isinstance(layer, str) else ("layer_index", layer)
+        found = None
+        with suppress(OverflowError), reading(self.path) as catalogue:  # no layer has such an index
             found = catalogue.execute(
                 "SELECT m.weights_hash, l.tensor FROM layers l JOIN models m ON m.id = l.model_id "  # noqa: S608
                 f"WHERE l.model_id = ? AND l.{column} = ?",
-                (number, layer),
+                (number, value if isinstance(value, str) else index(value)),
             ).fetchone()
         if found is None:
             msg = f"Model {model!r} has no layer {layer!r}. `filterdb layers` lists them."
@@ -219,7 +223,7 @@ class Database:
         """
         from filterdb.store.catalogue import Catalogue
 
-        chosen = [models] if isinstance(models, str | int) else list(models)
+        chosen = [models] if isinstance(models, str | SupportsIndex) else list(models)
         with Catalogue(self.path) as catalogue:
             return catalogue.remove(chosen)
 

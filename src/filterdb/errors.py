@@ -11,6 +11,7 @@
     │   └── NoConvolutionError
     ├── StoreError
     │   ├── DatabaseNotFoundError (FileNotFoundError)
+    │   ├── DatabasePathError (ValueError)
     │   ├── SchemaVersionError
     │   ├── ModelNotFoundError (LookupError)
     │   └── DamagedStoreError
@@ -107,6 +108,10 @@ class StoreError(FilterDBError):
 
 class DatabaseNotFoundError(StoreError, FileNotFoundError):
     """There is no database where one was expected."""
+
+
+class DatabasePathError(StoreError, ValueError):
+    """The folder that was named cannot be the database, or not with these inputs."""
 
 
 class SchemaVersionError(StoreError):

@@ -3,6 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from filterdb.errors import MetadataError
 from filterdb.ingest.metadata import load_metadata, typed
@@ -50,8 +52,8 @@ def test_what_is_ambiguous_is_reported_not_guessed(tmp_path):
     assert found.of_file == {}
     assert list(found.unmatched_rows) == [
         f"line 2: net.pth (fits 2 files: {A}, {B})",
-        f"line 3: c.onnx (another row names {C}, too)",
-        f"line 4: c.onnx (another row names {C}, too)",
+        f"line 3: c.onnx (ambiguous: lines 3, 4 all name {C}, so none of them is used)",
+        f"line 4: c.onnx (ambiguous: lines 3, 4 all name {C}, so none of them is used)",
         "line 5: z.pt (no such file)",
         "line 6: (empty) (names no file)",
     ]
@@ -89,6 +91,12 @@ def test_columns_take_the_catalogues_names_or_make_way_for_them(tmp_path):
         (["", " "], [None, None]),
         (["-", "."], ["-", "."]),
         (["1e999"], ["1e999"]),
+        (["e1"], ["e1"]),
+        (["1.", "-.5E+2"], [1.0, -50.0]),
+        (["inf", "0x10", "1.5"], ["inf", "0x10", "1.5"]),
+        (["\u0663", "\uff11.5"], ["\u0663", "\uff11.5"]),
+        (["."], ["."]),
+        (["+e5", ".e1"], ["+e5", ".e1"]),
     ],
 )
 def test_a_column_of_numbers_is_numbers(cells, values):
@@ -122,3 +130,26 @@ def test_a_row_of_a_file_in_a_folder_that_is_one_model_belongs_to_the_folder(tmp
     found = load(tmp_path, "file,task\nweb.tfjs/model.json,ocr\nx.pth/model.json,z\n", files)
     assert found.of_file == {tmp_path / "web.tfjs": {"task": "ocr"}}
     assert found.unmatched_rows == ("line 3: x.pth/model.json (no such file)",)
+
+
+@given(st.lists(st.text("+-.eE019_ xnaif\u0663", max_size=8)))
+def test_any_cells_are_typed(cells):
+    for cell, value in zip(cells, typed(cells, text=False), strict=True):
+        assert value == (float(cell) if isinstance(value, int | float) else cell.strip() or None)
+
+
+def test_rows_are_named_by_the_line_on_which_they_start(tmp_path):
+    text = 'file,task\r\n\r\nx.pt,"two\nlines\x0c\u2028"\ny.pt,z\x0cz\n'
+    found = load(tmp_path, text, [C])
+    assert found.unmatched_rows == ("line 3: x.pt (no such file)", "line 5: y.pt (no such file)")
+
+
+def test_the_closer_of_two_rows_is_taken_and_the_other_told(tmp_path):
+    found = load(tmp_path, "file,task\nb/net.pth,one\na/b/net.pth,two\n", [Path("/a/b/net.pth")])
+    assert [row["task"] for row in found.of_file.values()] == ["two"]
+    assert found.unmatched_rows == ("line 2: b/net.pth (line 3 names /a/b/net.pth more closely)",)
+
+
+def test_names_of_the_models_columns_beside_layers_are_not_given_away(tmp_path):
+    found = load(tmp_path, "file,model_verdict,Model_KH,model_year\nc.onnx,a,b,c\n", [C])
+    assert found.columns == ("csv_model_verdict", "csv_Model_KH", "model_year")

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from filterdb.database import open_database
-from filterdb.errors import StoreError
+from filterdb.errors import DatabasePathError, StoreError
 from filterdb.ingest import ingest, intake, workers
 
 
@@ -446,3 +447,50 @@ def test_the_catalogue_has_every_measure_and_the_source(tmp_path, models):
     with sqlite3.connect(tmp_path / "db" / "catalogue.sqlite") as connection:
         skipped = connection.execute("SELECT name, reason FROM skipped").fetchall()
     assert skipped[0][0] == "fc.weight"
+
+
+def test_removing_on_a_full_disk_says_that_there_is_no_room(tmp_path, small_disk):
+    save(tmp_path / "net.safetensors")
+    ingest(small_disk / "db", tmp_path / "net.safetensors")
+    filler = small_disk / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(512))
+    db = open_database(small_disk / "db")
+    with pytest.raises(StoreError, match="no room left"):
+        db.remove("net.safetensors")
+    assert len(db.models()) == 1
+    filler.unlink()
+    assert db.remove("net.safetensors") == ["net.safetensors"]
+
+
+def test_a_database_that_is_itself_what_is_ingested_is_an_error(tmp_path, models, monkeypatch):
+    ingest(tmp_path / "db", models)
+    monkeypatch.chdir(tmp_path / "db")
+    for paths in (".", [tmp_path / "db"], ["../db/"]):
+        with pytest.raises(DatabasePathError, match="is the database itself"):
+            ingest(".", paths)
+    assert ingest(".", [".", models]).unchanged == 5
+    monkeypatch.chdir(models)
+    with pytest.raises(DatabasePathError, match="holds other files"):
+        ingest(".", ".")
+    assert not (models / "payload").exists()
+
+
+def test_the_current_folder_can_be_ingested_with_the_database_in_it(models, monkeypatch):
+    monkeypatch.chdir(models)
+    assert ingest("db", ".").added == 4
+    again = ingest("db", ".")
+    assert again.unchanged == 5
+    assert "db" in {item.path for item in again.ignored}
+
+
+def test_weights_that_went_missing_come_back_with_their_file(tmp_path, models):
+    db = open_database(tmp_path / "db")
+    db.ingest(models)
+    for path in db.path.rglob("*.safetensors"):
+        path.unlink()
+    assert len(db.verify().findings) == 3
+    again = db.ingest(models)
+    assert (again.added, again.unchanged) == (0, 5)
+    assert db.verify().findings == ()

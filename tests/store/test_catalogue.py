@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from filterdb.errors import ModelNotFoundError, StoreError
+from filterdb.errors import MetadataError, ModelNotFoundError, StoreError
+from filterdb.store import schema
 from filterdb.store.catalogue import Catalogue
 from filterdb.store.payload import payload_path, read_payload
 from filterdb.store.query import select_layers, select_models
@@ -171,4 +172,58 @@ def test_threads_adding_the_same_weights_make_one_payload(folder):
     rows = select_models(folder)
     assert len(rows) == 15
     assert sum(row["duplicate_of"] is None for row in rows) == 5
+    assert verify(folder).findings == ()
+
+
+def test_a_column_in_another_case_is_the_same_column(folder, add):
+    add("a", seed=1, metadata={"Dataset": "coco", "\u00c4": 1})
+    add("b", seed=2, metadata={"dataset": "voc", "\u00e4": 2})
+    assert [row["Dataset"] for row in select_models(folder)] == ["coco", "voc"]
+    assert "dataset" not in select_models(folder)[0]
+    assert select_models(folder)[1]["\u00e4"] == 2
+    assert verify(folder).findings == ()
+
+
+def test_more_columns_than_a_table_has_are_refused(folder, add):
+    with Catalogue(folder) as catalogue:
+        with pytest.raises(MetadataError, match=r"2,100 columns .* room for 1,\d\d\d more"):
+            catalogue.ensure_columns(f"column {number}" for number in range(2100))
+        catalogue._connection.setlimit(
+            sqlite3.SQLITE_LIMIT_COLUMN, len(schema.MODELS) + len(schema.LAYERS) + 2
+        )
+        catalogue.ensure_columns(["one", "two"])
+        with pytest.raises(MetadataError, match=r"add 1 columns .* room for 0 more"):
+            catalogue.ensure_columns(["two", "three"])
+    add("a", metadata={"two": 2})
+    assert len(select_layers(folder, "two = 2")) == 1
+
+
+@pytest.mark.parametrize("reference", [10**30, "9" * 5000, "99999999999999999999", "\udcff", -1])
+def test_a_reference_that_no_model_can_have(folder, add, reference):
+    add("a")
+    with Catalogue(folder) as catalogue, pytest.raises(ModelNotFoundError, match="no model"):
+        catalogue.remove([reference])
+
+
+@pytest.mark.parametrize("damage", ["missing", "short"])
+def test_adding_a_file_again_restores_its_weights(folder, add, damage):
+    a, b = draw(2, 2, 3, 3, seed=1), draw(3, 2, 3, 3, seed=2)
+    add("torch", layers={"a": a, "b": b})
+    add("onnx", layers={"Conv_1": b, "Conv_0": a})
+    (path,) = payloads(folder)
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-1])
+    with Catalogue(folder) as catalogue:
+        assert catalogue.known_files() == {}
+    kept = add("onnx", layers={"Conv_1": b, "Conv_0": a})  # whose tensors have other names
+    assert not kept.added
+    assert verify(folder).findings == ()
+    for number in (1, 2):
+        for row in select_layers(folder, model=number):
+            stored = read_payload(path)[row["tensor"]]
+            assert stored.shape == (row["out_channels"], 2, 3, 3)
+    path.unlink()
+    assert add("third", layers={"x": a, "y": b}).added
     assert verify(folder).findings == ()

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from filterdb.errors import DatabaseNotFoundError, SchemaVersionError, StoreError
+from filterdb.errors import DatabaseNotFoundError, DatabasePathError, SchemaVersionError, StoreError
 from filterdb.store.catalogue import Catalogue
 from filterdb.store.connection import create, open_to_read, open_to_write, writing
 from filterdb.store.lock import ingesting
@@ -137,3 +137,24 @@ def test_a_path_with_odd_characters(tmp_path):
     place = tmp_path / "a b?c#d%41é"
     create(place)
     assert select_models(place) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["thesis.txt", "payload/thesis.txt", "catalogue.sqlite.backup.tmp", "catalogue.txt"]
+)
+def test_no_database_is_made_among_other_files(tmp_path, name):
+    (tmp_path / "home" / "payload").mkdir(parents=True)
+    (tmp_path / "home" / name).write_text("years of work")
+    before = listing(tmp_path)
+    with pytest.raises(DatabasePathError, match="new or an empty folder"):
+        create(tmp_path / "home")
+    assert listing(tmp_path) == before
+
+
+def test_an_interrupted_creation_is_taken_up(tmp_path):
+    (tmp_path / "payload").mkdir()
+    (tmp_path / "catalogue.sqlite.0123456789abcdef.tmp").write_bytes(b"half")
+    (tmp_path / "catalogue.sqlite.0123456789abcdef.tmp-wal").write_bytes(b"half")
+    create(tmp_path)
+    assert [finding.kind for finding in verify(tmp_path).findings] == ["leftover"] * 2
+    assert verify(tmp_path).findings == ()

@@ -63,6 +63,7 @@ def test_a_misspelt_column_is_answered_with_the_nearest_and_all_of_them(three):
         "(DELETE FROM models)",
         "(SELECT * FROM pragma_query_only)",
         "task = 'a\0b",
+        "\udcff = 1",
     ],
 )
 def test_what_is_no_harmless_expression_is_refused(three, where):
@@ -101,3 +102,9 @@ def test_damage_is_named_as_such(three):
     path.write_bytes(data)
     with pytest.raises(DamagedStoreError, match="filterdb verify"):
         select_models(three)
+
+
+def test_a_column_of_the_user_never_hides_one_of_the_catalogue(folder, add):
+    add("a", verdict="degenerate", metadata={"model_verdict": "fine", "Kind": "mine"})
+    assert len(select_layers(folder, "model_verdict = 'degenerate'")) == 1
+    assert len(select_layers(folder, "kind = 'conv' AND model_Kind = 'mine'")) == 1

@@ -7,6 +7,7 @@ import sqlite3
 import pytest
 
 from filterdb.errors import DatabaseNotFoundError, StoreError
+from filterdb.store.catalogue import Catalogue
 from filterdb.store.lock import ingesting
 from filterdb.store.query import select_models
 from filterdb.store.verify import verify
@@ -15,8 +16,11 @@ from rows import draw, new_model
 
 @pytest.fixture
 def two(folder, add):
+    """Two models, a failure, and columns of the user's, one of them without a value."""
     add("a", layers={"conv1": draw(4, 3, 3, 3, seed=1), "conv2": draw(2, 4, 1, 1, seed=2)})
-    add("b", seed=3, metadata={"task": "ocr", "mine": 7})
+    add("b", seed=3, metadata={"task": "ocr", "mine": 7, "no value": None})
+    with Catalogue(folder) as catalogue:
+        catalogue.record_failures({"/x.pth": "It is damaged."})
     return folder
 
 
@@ -81,10 +85,11 @@ def rows_of(folder):
     )
     connection.text_factory = bytes
     try:
-        return [
-            connection.execute(f"SELECT * FROM {table}").fetchall()
+        found = [
+            connection.execute(f"SELECT * FROM {table}")
             for table in ("models", "layers", "skipped", "payloads", "failures")
         ]
+        return [(rows.description, rows.fetchall()) for rows in found]
     finally:
         connection.close()
 
@@ -120,6 +125,17 @@ def test_no_flipped_byte_of_the_catalogue_changes_what_a_reader_sees_unnoticed(t
         "UPDATE layers SET name = 'conv3' WHERE name = 'conv2'",
         "DELETE FROM layers WHERE name = 'conv2'",
         "DELETE FROM skipped WHERE model_id = 1",
+        "UPDATE failures SET reason = 'none'",
+        "UPDATE payloads SET bytes = bytes + 1",
+        "UPDATE payloads SET weights_hash = CAST(weights_hash AS BLOB)",
+        "PRAGMA foreign_keys = 0; UPDATE payloads SET weights_hash = CAST(x'ff41' AS TEXT) "
+        "WHERE weights_hash = (SELECT weights_hash FROM models WHERE id = 1)",
+        "UPDATE models SET name = x'ff00' WHERE id = 1",
+        "ALTER TABLE models RENAME COLUMN task TO uask",
+        'ALTER TABLE models RENAME COLUMN "no value" TO "mo value"',
+        "DELETE FROM checks",
+        "DROP TABLE checks",
+        "DROP INDEX models_by_file",
         "UPDATE payloads SET sha256 = replace(sha256, 'a', 'b')",
         "PRAGMA foreign_keys = 0; UPDATE layers SET model_id = 77 WHERE model_id = 2",
     ],
@@ -134,7 +150,7 @@ def test_a_change_of_the_rows_is_found(two, change):
 def test_leftovers_are_named_removed_and_gone(two):
     new_model(two, "cc", {"c": draw(1, 1, 3, 3)})  # a draft that nobody commits
     orphan = new_model(two, "dd", {"c": draw(1, 1, 5, 5)}).draft.publish(two)
-    (two / "catalogue.sqlite.0123.tmp").write_bytes(b"half")
+    (two / "catalogue.sqlite.0123456789abcdef.tmp").write_bytes(b"half")
     named = verify(two, remove_leftovers=False)
     assert kinds(named) == ["leftover"] * 3
     assert not named.damaged
@@ -182,3 +198,32 @@ def test_a_catalogue_without_its_payload_can_still_be_read(two, add):
     assert kinds(verify(two)) == ["missing", "missing"]
     add("c", seed=8)
     assert len(list(two.rglob("*.safetensors"))) == 1
+
+
+def test_what_others_add_to_the_catalogue_is_theirs(two):
+    connection = sqlite3.connect(two / "catalogue.sqlite")
+    connection.executescript("CREATE VIEW mine AS SELECT 1; ANALYZE;")
+    connection.close()
+    assert verify(two).findings == ()
+
+
+def test_files_of_others_are_never_removed(two):
+    digits = "0" * 64
+    foreign = [
+        "payload/mine/thesis.txt",
+        "payload/notes.safetensors",
+        f"payload/ff/{digits}.safetensors",
+        f"payload/00/{digits}.txt",
+        f"payload/00/{digits.replace('0', 'A')}.safetensors",
+        "payload/.tmp/thesis.txt",
+        f"payload/.tmp/deeper/{digits[:32]}",
+    ]
+    beside = ["catalogue.sqlite.backup.tmp", "catalogue.sqlite.backup", "thesis.txt"]
+    for name in foreign + beside:
+        (two / name).parent.mkdir(exist_ok=True)
+        (two / name).write_text("years of work")
+    result = verify(two)
+    assert {finding.where for finding in result.findings} == set(foreign)
+    assert set(kinds(result)) == {"foreign"}
+    assert not result.damaged
+    assert all((two / name).exists() for name in foreign + beside)

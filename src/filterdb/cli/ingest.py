@@ -61,7 +61,7 @@ def present(db: str, result: IngestResult) -> None:
     if result.ignored:
         show(f"[bold]Ignored, not networks[/] ({len(result.ignored)})")
         by_reason([(Path(item.path).name, item.reason) for item in result.ignored])
-    listed("CSV rows that match no file", result.unmatched_rows)
+    listed("CSV rows that were not used", result.unmatched_rows)
     listed("Files without a CSV row", result.files_without_row)
     renamed = [f"{old} -> {new}" for old, new in result.renamed_columns.items()]
     listed("CSV columns renamed, as the catalogue has their name", renamed)

@@ -153,7 +153,7 @@ def _is_model(folder: Path) -> bool:
 def _identify(path: Path) -> object:
     """The reader, what it is recognised as, None for the unknown, or the error of looking."""
     try:
-        return identify(Head.of(path))
+        return identify(Head.of(_absolute(path)))  # "." has no name to look at
     except ReadError as error:
         return error
 

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from filterdb.errors import MetadataError
-from filterdb.store.schema import METADATA, MODELS
+from filterdb.store.schema import LAYERS, METADATA, MODELS
 
 KEYS = ("file", "filename", "path", "name", "model")
 DELIMITERS = ",;\t"
-RESERVED = (frozenset(MODELS) | {"model", "rowid", "oid", "_rowid_"}) - set(METADATA)
-INTEGER = re.compile(r"[+-]?(0|[1-9]\d{0,17})")
-NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d{1,3})?")
+RESERVED = frozenset(MODELS) - set(METADATA)
+RESERVED |= {"model", "rowid", "oid", "_rowid_"} | {f"model_{name}" for name in LAYERS}
+INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]{0,17})")
+NUMBER = re.compile(r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +113,7 @@ def read_table(path: Path) -> Table:
         text = path.read_text(encoding="utf-8-sig")
         first = text.split("\n", 1)[0]
         delimiter = max(DELIMITERS, key=first.count)
-        reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
-        lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+        lines = list(_rows(text, delimiter))
     except OSError as error:
         msg = f"The metadata {path} cannot be read: {error.strerror or error}."
         raise MetadataError(msg) from error
@@ -135,6 +136,16 @@ def read_table(path: Path) -> Table:
             raise MetadataError(msg)
     padded = ((line, tuple((row + [""] * len(header))[: len(header)])) for line, row in lines[1:])
     return Table(header, tuple(padded))
+
+
+def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows that are not empty, each with the number of the line on which it starts."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    start = 1
+    for row in reader:
+        if any(cell.strip() for cell in row):
+            yield start, row
+        start = reader.line_num + 1
 
 
 def name_columns(header: Sequence[str], *, skip: int) -> tuple[dict[int, str], dict[str, str]]:
@@ -176,7 +187,7 @@ def typed(cells: Sequence[str], *, text: bool) -> list[Any]:
 
 def is_number(text: str) -> bool:
     """True for a finite decimal number; no leading zeros, which an identifier may have."""
-    return bool(NUMBER.fullmatch(text) and text.strip("+-.eE") and isfinite(float(text)))
+    return bool(NUMBER.fullmatch(text)) and isfinite(float(text))
 
 
 def _match(
@@ -209,9 +220,13 @@ def _match(
         winners = [number for score, number in rivals if score == top]
         if len(winners) == 1:
             matched[file] = winners[0]
-        for _, number in rivals:
-            if [number] != winners:
-                unmatched[number] = f"another row names {file}, too"
+        lines = ", ".join(str(rows[number][0]) for number in winners)
+        why = (
+            f"line {lines} names {file} more closely"
+            if len(winners) == 1
+            else f"ambiguous: lines {lines} all name {file}, so none of them is used"
+        )
+        unmatched |= {number: why for _, number in rivals if [number] != winners}
     said = [
         f"line {rows[number][0]}: {rows[number][1] or '(empty)'} ({reason})"
         for number, reason in sorted(unmatched.items())

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from filterdb.errors import ReadError, StoreError
+from filterdb.errors import DatabasePathError, ReadError, StoreError
 from filterdb.ingest.discover import Candidate, Ignored, discover
 from filterdb.ingest.intake import Fingerprint
 from filterdb.ingest.metadata import Metadata, load_metadata
@@ -41,7 +41,8 @@ class IngestedFile:
     path
         As it was given, or found below a folder that was.
     status
-        Added, unchanged (its content is there already) or failed.
+        Added, unchanged (its content is there already; weights that had gone missing from the
+        database are restored from it) or failed.
     reason
         Why it failed; None otherwise.
     name
@@ -168,13 +169,22 @@ def ingest(
 
     Raises
     ------
+    DatabasePathError
+        The folder holds other files and no database, or is itself all there is to ingest.
     StoreError
         The database cannot be written, for instance for want of room. What was complete stays.
     MetadataError
         The CSV cannot be read.
     """
     place = Path(folder)
-    found = discover([paths] if isinstance(paths, str | os.PathLike) else paths)
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    found = discover(given)
+    if not found.candidates and any(_is_same(place, path) for path in given):
+        msg = (
+            f"{place} is the database itself, so there is nothing to take in: name the database "
+            "first, then the files and folders of models."
+        )
+        raise DatabasePathError(msg)
     said = Metadata()
     if metadata is not None:
         said = load_metadata(metadata, [candidate.path for candidate in found.candidates])
@@ -202,6 +212,10 @@ def ingest(
         files_without_row=list(said.files_without_row),
         renamed_columns=dict(said.renamed_columns),
     )
+
+
+def _is_same(one: PathLike, other: PathLike) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def worthwhile_jobs(candidates: Sequence[Candidate]) -> int:

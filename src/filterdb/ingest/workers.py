@@ -96,7 +96,8 @@ def in_turn(
         for worker in workers:
             worker.close()
         for _, future in pending:
-            result = None if future.cancelled() else future.result()
+            failed = future.cancelled() or future.exception() is not None
+            result = None if failed else future.result()
             if isinstance(result, NewModel):
                 result.draft.discard()
 

@@ -17,11 +17,14 @@ from filterdb._version import __version__
 from filterdb.errors import ModelNotFoundError, StoreError
 from filterdb.store import connection as connections
 from filterdb.store import schema
+from filterdb.store.columns import ensure_columns
 from filterdb.store.connection import write_failure, writing
 from filterdb.store.digest import digest_of, refresh_digest
-from filterdb.store.payload import Draft, payload_path
+from filterdb.store.payload import Draft, is_whole, payload_path
 
 Row = dict[str, Any]
+DIGITS = 18
+"""Of the largest number that surely fits into 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +104,23 @@ class Catalogue:
         self._connection.close()
 
     def known_files(self) -> dict[str, list[KnownFile]]:
-        """Hash of the file alone -> the files known to begin with it."""
+        """Hash of the file alone -> the files known to begin with it.
+
+        A file whose weights are missing here, or cut short, is left out: :meth:`add` restores
+        them.
+        """
         known: dict[str, list[KnownFile]] = defaultdict(list)
-        query = "SELECT file_sha256, sha256, companions FROM models"
-        for main, sha256, companions in self._connection.execute(query):
-            known[main].append(KnownFile(sha256, tuple(json.loads(companions))))
+        whole = {
+            weights_hash
+            for weights_hash, size in self._connection.execute(
+                "SELECT weights_hash, bytes FROM payloads"
+            )
+            if is_whole(payload_path(self.folder, weights_hash), size)
+        }
+        query = "SELECT file_sha256, sha256, companions, weights_hash FROM models"
+        for main, sha256, companions, weights_hash in self._connection.execute(query):
+            if weights_hash in whole:
+                known[main].append(KnownFile(sha256, tuple(json.loads(companions))))
         return dict(known)
 
     def find_file(self, sha256: str) -> Kept | None:
@@ -122,6 +137,8 @@ class Catalogue:
     ) -> Kept:
         """Take a model in, with its weights: all of it, or nothing.
 
+        Where its weights are known, but their payload is missing or cut short, it is restored.
+
         Parameters
         ----------
         new
@@ -136,6 +153,7 @@ class Catalogue:
             with writing(self._connection):
                 there = self.find_file(new.model["sha256"])
                 if there is not None:
+                    self._restore(new.draft)
                     return there
                 self._publish(new.draft)
                 return self._insert(new, self._free_name(names), dict(metadata or {}))
@@ -163,14 +181,8 @@ class Catalogue:
         return True
 
     def ensure_columns(self, names: Iterable[str]) -> None:
-        """Make room in ``models`` for columns of the user's; without a type, so numbers stay."""
-        if not set(names) - set(schema.columns_of(self._connection, "models")):
-            return
-        with writing(self._connection):
-            there = set(schema.columns_of(self._connection, "models"))
-            for name in names:
-                if name not in there:
-                    self._connection.execute(f"ALTER TABLE models ADD COLUMN {schema.quoted(name)}")
+        """As :func:`filterdb.store.columns.ensure_columns`."""
+        ensure_columns(self._connection, names)
 
     def record_failures(self, failures: Mapping[str, str], settled: Iterable[str] = ()) -> None:
         """Remember the files that could not be taken in, and forget those that now were.
@@ -220,10 +232,39 @@ class Catalogue:
     def _publish(self, draft: Draft) -> None:
         query = "SELECT 1 FROM payloads WHERE weights_hash = ?"
         if self._connection.execute(query, (draft.weights_hash,)).fetchone():
+            self._restore(draft)
             return
         draft.publish(self.folder)
         row = {"weights_hash": draft.weights_hash, "sha256": draft.sha256, "bytes": draft.size}
         self._put("payloads", row)
+
+    def _restore(self, draft: Draft) -> None:
+        """Put known weights back if their payload is missing or cut short."""
+        query = "SELECT bytes FROM payloads WHERE weights_hash = ?"
+        row = self._connection.execute(query, (draft.weights_hash,)).fetchone()
+        if row is None or is_whole(payload_path(self.folder, draft.weights_hash), row[0]):
+            return
+        draft.publish(self.folder)
+        self._connection.execute(
+            "UPDATE payloads SET sha256 = ?, bytes = ? WHERE weights_hash = ?",
+            (draft.sha256, draft.size, draft.weights_hash),
+        )
+        query = "SELECT id FROM models WHERE weights_hash = ?"
+        for (model_id,) in self._connection.execute(query, (draft.weights_hash,)).fetchall():
+            self._rename_tensors(model_id, draft)
+            refresh_digest(self._connection, model_id)
+
+    def _rename_tensors(self, model_id: int, draft: Draft) -> None:
+        """Point a model's layers to the tensors of a payload that came from another file."""
+        names = defaultdict(list)
+        for tensor, layer_hash in draft.tensors.items():
+            names[layer_hash].append(tensor)
+        query = "SELECT layer_index, weights_hash FROM layers WHERE model_id = ? ORDER BY 1"
+        for index, layer_hash in self._connection.execute(query, (model_id,)).fetchall():
+            self._connection.execute(
+                "UPDATE layers SET tensor = ? WHERE model_id = ? AND layer_index = ?",
+                (names[layer_hash].pop(0), model_id, index),
+            )
 
     def _sweep(self, weights_hash: str) -> None:
         """Remove a payload file that no row speaks of; under the write lock, so none can come."""
@@ -311,9 +352,9 @@ def resolve(connection: sqlite3.Connection, reference: str | int) -> int:
     ModelNotFoundError
         There is none, or the beginning fits several.
     """
-    text = str(reference)
+    text = clean(str(reference))
     attempts: list[tuple[str, str | int]] = [("name = ?", text)]
-    if text.isdecimal():
+    if text.isdecimal() and len(text) <= DIGITS:
         attempts.append(("id = ?", int(text)))
     if len(text) >= 6 and set(text) <= set("0123456789abcdef"):
         attempts.append(("substr(sha256, 1, length(?1)) = ?1", text))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +12,15 @@ from pathlib import Path
 from secrets import token_hex
 from urllib.parse import quote
 
-from filterdb.errors import DatabaseNotFoundError, StoreError
+from filterdb.errors import DatabaseNotFoundError, DatabasePathError, StoreError
 from filterdb.store import schema
+from filterdb.store.digest import refresh_schema_digest
 
 CATALOGUE = "catalogue.sqlite"
 PAYLOAD = "payload"
 DRAFT_SUFFIX = ".tmp"
+CATALOGUE_DRAFT = re.compile(r"catalogue\.sqlite\.[0-9a-f]{16}\.tmp(-wal|-shm|-journal)?")
+LOCK = "ingest.lock"
 BUSY_SECONDS = 60.0
 READ_ONLY = "The database is on a read-only disk or in a folder that you may not write to."
 
@@ -98,6 +103,8 @@ def create(folder: Path) -> None:
 
     Raises
     ------
+    DatabasePathError
+        There are other files in the folder, which `verify` should never have to tell from ours.
     StoreError
         The folder cannot be made or written to.
     """
@@ -105,12 +112,16 @@ def create(folder: Path) -> None:
         return
     draft = folder / f"{CATALOGUE}.{token_hex(8)}{DRAFT_SUFFIX}"
     try:
+        if _holds_other_files(folder) and not exists(folder):  # nor was one made meanwhile
+            msg = f"{folder} holds other files and no database. Name a new or an empty folder."
+            raise DatabasePathError(msg)
         (folder / PAYLOAD).mkdir(parents=True, exist_ok=True)
         connection = _connect(draft, "mode=rwc")
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             with writing(connection):
                 schema.create_tables(connection)
+                refresh_schema_digest(connection)
         finally:
             connection.close()
         link_new(draft, folder / CATALOGUE)
@@ -167,10 +178,11 @@ def writing(connection: sqlite3.Connection) -> Iterator[None]:
 def write_failure(error: sqlite3.DatabaseError | OSError) -> StoreError:
     """Put a failed write into a sentence with its mend."""
     text = str(getattr(error, "strerror", None) or error)
-    if "full" in text or "No space" in text or "too large" in text or "quota" in text.lower():
+    if _no_room(error):
         msg = (
             f"There is no room left for the database ({text}). What was complete is kept: free "
-            "some space and run the same command again."
+            "some space and run the same command again. Even `filterdb remove` needs some "
+            "hundred kB while it runs."
         )
     elif "locked" in text:
         msg = (
@@ -182,6 +194,25 @@ def write_failure(error: sqlite3.DatabaseError | OSError) -> StoreError:
     else:
         msg = f"The database could not be written ({text})."
     return StoreError(msg)
+
+
+def _no_room(error: sqlite3.DatabaseError | OSError) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    code = getattr(error, "sqlite_errorcode", None)
+    return code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+
+
+def _holds_other_files(folder: Path) -> bool:
+    """True where a folder holds more than an interrupted creation leaves behind."""
+    if not folder.is_dir():
+        return False
+    return any(
+        any(path.iterdir())
+        if path.name == PAYLOAD and path.is_dir()
+        else path.name != LOCK and not CATALOGUE_DRAFT.fullmatch(path.name)
+        for path in folder.iterdir()
+    )
 
 
 def _existing(folder: Path) -> Path:
@@ -201,6 +232,8 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _unusable(folder: Path, error: sqlite3.DatabaseError) -> StoreError:
+    if _no_room(error):
+        return write_failure(error)
     msg = (
         f"The catalogue in {folder} cannot be opened ({error}). If it was copied, copy "
         "catalogue.sqlite together with its -wal file; if it is damaged, restore it from a "

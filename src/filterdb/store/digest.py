@@ -1,4 +1,4 @@
-"""A checksum over all that the catalogue says of a model, so that a flipped byte is noticed."""
+"""Checksums over all that the catalogue says, so that a flipped byte is noticed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from filterdb.store.schema import columns_of
+from filterdb.store.schema import INDEXES, TABLES, columns_of
 
 Row = Mapping[str, Any]
 
@@ -47,3 +47,23 @@ def refresh_digest(connection: sqlite3.Connection, model_id: int) -> None:
     """Store a model's digest anew, in the transaction that changed the model."""
     digest = model_digest(connection, model_id)
     connection.execute("UPDATE models SET digest = ? WHERE id = ?", (digest, model_id))
+
+
+def schema_digest(connection: sqlite3.Connection) -> str:
+    """Digest of how our tables and indexes are defined; what others add is theirs."""
+    own = (*TABLES, *INDEXES)
+    query = (
+        "SELECT type, name, tbl_name, sql FROM sqlite_master "  # noqa: S608
+        f"WHERE name IN ({', '.join('?' * len(own))}) ORDER BY name"
+    )
+    columns = ("type", "name", "tbl_name", "sql")
+    rows = connection.execute(query, own).fetchall()
+    return digest_of(*(dict(zip(columns, row, strict=True)) for row in rows))
+
+
+def refresh_schema_digest(connection: sqlite3.Connection) -> None:
+    """Store the digest of the tables anew, in the transaction that changed them."""
+    connection.execute(
+        "INSERT OR REPLACE INTO checks (subject, digest) VALUES ('schema', ?)",
+        (schema_digest(connection),),
+    )

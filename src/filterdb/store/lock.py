@@ -10,14 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filterdb.store.connection import write_failure
+from filterdb.store.connection import LOCK, write_failure
 
 try:
     import fcntl
 except ImportError:  # not a POSIX system: cleaning then never finds itself alone
     fcntl = None  # type: ignore[assignment]
-
-LOCK = "ingest.lock"
 
 
 @contextmanager

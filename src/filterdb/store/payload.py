@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -20,6 +21,8 @@ from filterdb.store.connection import DRAFT_SUFFIX, PAYLOAD, sync_folder, write_
 
 ALIGNMENT = 64
 CHUNK = 2**20
+HASH = re.compile(r"[0-9a-f]{64}")
+PAYLOAD_DRAFT = re.compile(r"[0-9a-f]{32}")
 MAX_HEADER = 100 * 2**20
 Shape = tuple[int, ...]
 
@@ -39,6 +42,19 @@ def model_hash(layer_hashes: Iterable[str]) -> str:
 def payload_path(folder: Path, weights_hash: str) -> Path:
     """Where the weights of that hash lie in a database."""
     return folder / PAYLOAD / weights_hash[:2] / f"{weights_hash}.safetensors"
+
+
+def is_whole(path: Path, size: int) -> bool:
+    """True where a payload file is there in its full size: a look, no check of its bytes."""
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
+
+
+def is_payload(folder: Path, path: Path) -> bool:
+    """True where a path is one that only filterdb gives to a file."""
+    return bool(HASH.fullmatch(path.stem)) and path == payload_path(folder, path.stem)
 
 
 def drafts_folder(folder: Path) -> Path:
@@ -145,9 +161,11 @@ class PayloadWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
-        if not self._done:
-            self._path.unlink(missing_ok=True)
+        try:
+            self._file.close()
+        finally:
+            if not self._done:
+                self._path.unlink(missing_ok=True)
 
     def add(self, weights: NDArray[np.float32]) -> None:
         """Append the next layer.

@@ -102,11 +102,12 @@ def reading(folder: Path) -> Iterator[sqlite3.Connection]:
 
 def _joined(layers: Sequence[str], models: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     """A query that joins layers with their models, and the columns that it has."""
-    of_model = {
-        ("model" if name == "name" else f"model_{name}" if name in layers else name): name
-        for name in models
-        if name not in ("id", "digest")
-    }
+    folded = {name.lower() for name in layers}
+    of_model: dict[str, str] = {}
+    for name in models:  # the user's own come last: an alias that is taken stays the catalogue's
+        alias = "model" if name == "name" else f"model_{name}" if name.lower() in folded else name
+        if name not in ("id", "digest"):
+            of_model.setdefault(alias, name)
     parts = [f"layers.{quoted(name)} AS {quoted(name)}" for name in layers]
     parts += [f"models.{quoted(name)} AS {quoted(alias)}" for alias, name in of_model.items()]
     query = f"SELECT {', '.join(parts)} FROM layers JOIN models ON models.id = layers.model_id"  # noqa: S608
@@ -123,6 +124,9 @@ def _run(
     connection.set_authorizer(_authorize)
     try:
         return [dict(zip(result, row, strict=True)) for row in connection.execute(query)]
+    except UnicodeEncodeError as error:
+        msg = "The expression holds bytes that are no UTF-8 text."
+        raise QueryError(msg) from error
     except sqlite3.DatabaseError as error:
         if any(sign in str(error) for sign in DAMAGE):
             raise

@@ -115,6 +115,26 @@ FAILURES = {
     "digest": "TEXT NOT NULL",
 }
 
+CHECKS = {
+    "subject": "TEXT PRIMARY KEY",  # "schema": how the tables are defined
+    "digest": "TEXT NOT NULL",
+}
+
+TABLES = {
+    "payloads": (PAYLOADS, " WITHOUT ROWID"),
+    "models": (MODELS, ""),
+    "layers": (LAYERS | {"PRIMARY KEY": "(model_id, layer_index)"}, " WITHOUT ROWID"),
+    "skipped": (SKIPPED | {"PRIMARY KEY": "(model_id, position)"}, " WITHOUT ROWID"),
+    "failures": (FAILURES, " WITHOUT ROWID"),
+    "checks": (CHECKS, " WITHOUT ROWID"),
+}
+"""Table -> its columns, and what stands behind them."""
+
+INDEXES = {
+    "models_by_weights": "models (weights_hash)",
+    "models_by_file": "models (file_sha256)",
+}
+
 
 def quoted(name: str) -> str:
     """Quote a column or table name for SQL, whatever characters it has."""
@@ -123,18 +143,11 @@ def quoted(name: str) -> str:
 
 def create_tables(connection: sqlite3.Connection) -> None:
     """Create all tables in an open transaction of a new, empty database file."""
-    tables = {
-        "payloads": (PAYLOADS, " WITHOUT ROWID"),
-        "models": (MODELS, ""),
-        "layers": (LAYERS | {"PRIMARY KEY": "(model_id, layer_index)"}, " WITHOUT ROWID"),
-        "skipped": (SKIPPED | {"PRIMARY KEY": "(model_id, position)"}, " WITHOUT ROWID"),
-        "failures": (FAILURES, " WITHOUT ROWID"),
-    }
-    for table, (columns, options) in tables.items():
+    for table, (columns, options) in TABLES.items():
         body = ", ".join(f"{name} {declaration}" for name, declaration in columns.items())
         connection.execute(f"CREATE TABLE {table} ({body}){options}")
-    connection.execute("CREATE INDEX models_by_weights ON models (weights_hash)")
-    connection.execute("CREATE INDEX models_by_file ON models (file_sha256)")
+    for index, columns_indexed in INDEXES.items():
+        connection.execute(f"CREATE INDEX {index} ON {columns_indexed}")
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 

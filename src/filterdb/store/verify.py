@@ -11,19 +11,24 @@ from typing import Any
 
 from filterdb.errors import DamagedStoreError, StoreError
 from filterdb.store import connection as connections
-from filterdb.store.connection import CATALOGUE, DRAFT_SUFFIX, PAYLOAD, writing
-from filterdb.store.digest import digest_of, model_digest
+from filterdb.store.connection import CATALOGUE, CATALOGUE_DRAFT, PAYLOAD, writing
+from filterdb.store.digest import digest_of, model_digest, schema_digest
 from filterdb.store.lock import cleaning
 from filterdb.store.payload import (
+    HASH,
+    PAYLOAD_DRAFT,
     drafts_folder,
     file_hash,
+    is_payload,
     layer_hash,
     model_hash,
     payload_path,
     read_payload,
 )
+from filterdb.store.schema import columns_of
 
 Progress = Callable[[int, int, str], None]
+SEEN_AS_DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
 RESTORE = "Restore the database from a backup, or ingest the files into a new folder."
 
 
@@ -34,7 +39,8 @@ class Finding:
     Attributes
     ----------
     kind
-        ``"catalogue"`` or ``"payload"`` (damage), ``"missing"`` (a payload), ``"leftover"``.
+        ``"catalogue"`` or ``"payload"`` (damage), ``"missing"`` (a payload), ``"leftover"``, or
+        ``"foreign"`` (a file of somebody else's among the payloads, which is left alone).
     where
         The model or file that it is about.
     message
@@ -71,8 +77,8 @@ class VerifyResult:
 
     @property
     def damaged(self) -> bool:
-        """True where a byte changed or a file is missing; leftovers are no damage."""
-        return any(finding.kind != "leftover" for finding in self.findings)
+        """True where a byte changed or a file is missing; other files are no damage."""
+        return any(finding.kind not in ("leftover", "foreign") for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON has it."""
@@ -112,72 +118,112 @@ def verify(
     DatabaseNotFoundError, SchemaVersionError, StoreError
         There is no database, it is of a newer program, or it cannot be opened at all.
     """
-    with closing(connections.open_to_read(folder)) as connection:
-        connection.text_factory = _any_text
-        try:
-            damage = list(_check_catalogue(connection))
-            payloads = _rows(connection, "SELECT weights_hash, sha256, bytes FROM payloads")
-            models = _rows(connection, "SELECT weights_hash, name FROM models ORDER BY id")
-            hashes = _rows(
-                connection,
-                "SELECT m.weights_hash, l.tensor, l.weights_hash FROM layers l "
-                "JOIN models m ON m.id = l.model_id",
-            )
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            unreadable = Finding("catalogue", CATALOGUE, f"It cannot be read: {error}.", RESTORE)
-            return VerifyResult((unreadable,), 0, 0, 0)
-    expected: dict[str, dict[str, str]] = {}
-    for weights, tensor, layer in hashes:
-        expected.setdefault(weights, {})[tensor] = layer
+    try:
+        with closing(connections.open_to_read(folder)) as connection:
+            connection.text_factory = _any_text
+            wrong = list(_check_tables(connection))
+            if wrong:  # then they say neither what a row is nor what a leftover is
+                return VerifyResult(tuple(wrong), 0, 0, 0)
+            known = _read(connection)
+    except SEEN_AS_DAMAGE as error:
+        return VerifyResult((_damage(f"It cannot be read: {error}."),), 0, 0, 0)
+    findings = list(known.findings)
+    for done, (weights, *facts) in enumerate(known.payloads, start=1):
+        findings += _check_payload(folder, known, weights, *facts)
+        if progress is not None:
+            progress(done, len(known.payloads), str(weights))
+    findings += _leftovers(folder, known, remove=remove_leftovers and not known.findings)
+    size = sum(size for _, _, size in known.payloads if isinstance(size, int))
+    return VerifyResult(tuple(findings), known.models, len(known.payloads), size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the catalogue says, and what is wrong with it.
+
+    Attributes
+    ----------
+    payloads
+        Weights hash, SHA-256 and size of each; of damaged rows anything.
+    tensors
+        Weights hash -> tensor -> layer hash.
+    users
+        Weights hash -> names of the models that have them.
+    """
+
+    findings: list[Finding]
+    models: int
+    payloads: list[tuple[Any, ...]]
+    tensors: dict[str, dict[str, str]]
+    users: dict[str, list[str]]
+
+
+def _read(connection: sqlite3.Connection) -> _Known:
+    findings = list(_check_rows(connection))
+    models = _rows(connection, "SELECT weights_hash, name FROM models ORDER BY id")
     users: dict[str, list[str]] = {}
     for weights, name in models:
-        users.setdefault(weights, []).append(name)
-    findings = list(damage)
-    for done, (weights, sha256, _) in enumerate(payloads, start=1):
-        known = (sha256, expected.get(weights, {}), users.get(weights, []))
-        findings += _check_payload(folder, weights, *known)
-        if progress is not None:
-            progress(done, len(payloads), weights)
-    findings += _leftovers(folder, remove=remove_leftovers and not damage)
-    size = sum(size for _, _, size in payloads if isinstance(size, int))
-    return VerifyResult(tuple(findings), len(models), len(payloads), size)
+        users.setdefault(weights, []).append(str(name))
+    tensors: dict[str, dict[str, str]] = {}
+    query = (
+        "SELECT m.weights_hash, l.tensor, l.weights_hash FROM layers l "
+        "JOIN models m ON m.id = l.model_id"
+    )
+    for weights, tensor, layer in _rows(connection, query):
+        tensors.setdefault(weights, {})[tensor] = layer
+    payloads = _rows(connection, "SELECT weights_hash, sha256, bytes FROM payloads")
+    return _Known(findings, len(models), payloads, tensors, users)
 
 
-def _check_catalogue(connection: sqlite3.Connection) -> Iterator[Finding]:
+def _check_tables(connection: sqlite3.Connection) -> Iterator[Finding]:
+    stored = _rows(connection, "SELECT digest FROM checks WHERE subject = 'schema'")
+    if stored != [(schema_digest(connection),)]:
+        yield _damage("Its tables are not defined as they were.")
     for (message,) in connection.execute("PRAGMA integrity_check"):
         if message != "ok":
-            yield Finding("catalogue", CATALOGUE, f"SQLite finds it damaged: {message}.", RESTORE)
+            yield _damage(f"SQLite finds it damaged: {message}.")
+
+
+def _check_rows(connection: sqlite3.Connection) -> Iterator[Finding]:
     for table, row, *_ in connection.execute("PRAGMA foreign_key_check"):
-        message = f"Row {row} of {table} refers to one that does not exist."
-        yield Finding("catalogue", CATALOGUE, message, RESTORE)
+        yield _damage(f"Row {row} of {table} refers to one that does not exist.")
     for number, name, digest in _rows(connection, "SELECT id, name, digest FROM models"):
         if model_digest(connection, number) != digest:
             yield Finding(
                 "catalogue",
-                name,
+                str(name),
                 "What the catalogue says of this model is not what was stored.",
                 "Remove the model (`filterdb remove`) and ingest its file again.",
             )
-    connection.row_factory = sqlite3.Row
-    for row in connection.execute("SELECT * FROM failures"):
-        if digest_of(dict(row)) != row["digest"]:
+    columns = columns_of(connection, "failures")
+    for values in _rows(connection, "SELECT * FROM failures"):
+        row = dict(zip(columns, values, strict=True))
+        if digest_of(row) != row["digest"]:
             message = "What the catalogue says of this failed file is not what was stored."
-            yield Finding("catalogue", row["path"], message, "Ingest the file again.")
-    connection.row_factory = None
+            yield Finding("catalogue", str(row["path"]), message, "Ingest the file again.")
+
+
+def _damage(message: str) -> Finding:
+    return Finding("catalogue", CATALOGUE, message, RESTORE)
 
 
 def _check_payload(
-    folder: Path, weights: str, sha256: str, expected: dict[str, str], names: list[str]
+    folder: Path, known: _Known, weights: object, sha256: object, size: object
 ) -> Iterator[Finding]:
+    if not isinstance(weights, str) or not HASH.fullmatch(weights):
+        yield _damage(f"It names a payload {weights!r}, which is no hash.")
+        return
     path = payload_path(folder, weights)
     shown = str(path.relative_to(folder))
-    used = ", ".join(names) or "no model"
+    used = ", ".join(known.users.get(weights, [])) or "no model"
     mend = f"It holds the weights of {used}: remove and ingest their files again."
     if not path.is_file():
-        yield Finding("missing", shown, "The payload is missing.", mend)
+        again = f"It holds the weights of {used}: ingest their files again."
+        yield Finding("missing", shown, "The payload is missing.", again)
         return
+    expected = known.tensors.get(weights, {})
     try:
-        if file_hash(path) == sha256:
+        if file_hash(path) == sha256 and path.stat().st_size == size:
             tensors = {name: layer_hash(array) for name, array in read_payload(path).items()}
             if tensors != expected or model_hash(tensors.values()) != weights:
                 message = "The payload's layers are not those that the catalogue lists."
@@ -186,8 +232,8 @@ def _check_payload(
     except (OSError, DamagedStoreError) as error:
         yield Finding("payload", shown, f"The payload cannot be read: {error}", mend)
         return
-    wrong = _damaged_layers(path, expected)
-    where = ", ".join(wrong) or "its header, or the catalogue's checksum of it"
+    wrong = ", ".join(_damaged_layers(path, expected))
+    where = wrong or "its header, or what the catalogue says of the file"
     yield Finding("payload", shown, f"The payload's bytes have changed: {where}.", mend)
 
 
@@ -203,32 +249,35 @@ def _damaged_layers(path: Path, expected: dict[str, str]) -> list[str]:
     ]
 
 
-def _leftovers(folder: Path, *, remove: bool) -> list[Finding]:
+def _leftovers(folder: Path, known: _Known, *, remove: bool) -> list[Finding]:
     """Name drafts and payloads that no row speaks of, and remove them where that is safe."""
     with cleaning(folder) if remove else nullcontext(enter_result=False) as alone:
-        drafts = [*folder.glob(f"{CATALOGUE}.*{DRAFT_SUFFIX}*"), *_files(drafts_folder(folder))]
         message = "A temporary file that an interrupted ingest left behind."
-        findings = [_leftover(folder, path, message, remove=alone) for path in sorted(drafts)]
+        drafts = sorted(path for path in _files(folder) if _is_draft(folder, path))
+        findings = [_leftover(folder, path, message, remove=alone) for path in drafts]
+    kept = {weights for weights, *_ in known.payloads}
+    if not remove:
+        return findings + _strangers(folder, kept, remove=False)
     try:
         with closing(connections.open_to_write(folder)) as connection, writing(connection):
-            findings += _orphans(folder, connection, remove=remove)
+            kept = {row[0] for row in _rows(connection, "SELECT weights_hash FROM payloads")}
+            return findings + _strangers(folder, kept, remove=True)
     except StoreError:  # read-only: nobody publishes a payload here, so a look without a lock does
-        with closing(connections.open_to_read(folder)) as connection:
-            findings += _orphans(folder, connection, remove=False)
-    return findings
+        return findings + _strangers(folder, kept, remove=False)
 
 
-def _orphans(folder: Path, connection: sqlite3.Connection, *, remove: bool) -> list[Finding]:
-    known = {row[0] for row in _rows(connection, "SELECT weights_hash FROM payloads")}
-    kept = {payload_path(folder, weights) for weights in known}
-    drafts = drafts_folder(folder)
-    files = [path for path in _files(folder / PAYLOAD) if drafts not in path.parents]
+def _strangers(folder: Path, kept: set[str], *, remove: bool) -> list[Finding]:
+    """Payloads without a row, which are ours to remove, and files that never were ours."""
     message = "A payload that belongs to no model: an ingest or a removal was interrupted."
-    return [
-        _leftover(folder, path, message, remove=remove)
-        for path in sorted(files)
-        if path not in kept
-    ]
+    findings = []
+    for path in sorted(_files(folder)):
+        if is_payload(folder, path):
+            if path.stem not in kept:
+                findings.append(_leftover(folder, path, message, remove=remove))
+        elif path.parent != folder and not _is_draft(folder, path):
+            shown, foreign = str(path.relative_to(folder)), "This file is not one of filterdb's."
+            findings.append(Finding("foreign", shown, foreign, "It is left alone."))
+    return findings
 
 
 def _leftover(folder: Path, path: Path, message: str, *, remove: bool) -> Finding:
@@ -244,7 +293,15 @@ def _leftover(folder: Path, path: Path, message: str, *, remove: bool) -> Findin
 
 
 def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
+    """Files of the database folder itself, and all below its payload."""
+    return [path for path in (*folder.iterdir(), *(folder / PAYLOAD).rglob("*")) if path.is_file()]
+
+
+def _is_draft(folder: Path, path: Path) -> bool:
+    """True for a temporary file of ours; a name that is only like one is somebody else's."""
+    if path.parent == drafts_folder(folder):
+        return bool(PAYLOAD_DRAFT.fullmatch(path.name))
+    return path.parent == folder and bool(CATALOGUE_DRAFT.fullmatch(path.name))
 
 
 def _rows(connection: sqlite3.Connection, query: str) -> list[tuple[Any, ...]]:
