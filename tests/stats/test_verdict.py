@@ -233,8 +233,10 @@ def test_model_reasons_say_how_much_and_where():
               ("invalid", 9, "bad")]  # fmt: skip
     invalid, share, undecided = model_verdict(layers).reasons
     assert invalid == "1 of 7 layers holds NaN or infinite weights, first bad."
-    assert share == ("60% of its 2,008 filters above 1x1 sit in 3 degenerate of 5 layers: 2 sparse, "
-                     "1 random (largest: layer4, random, 700 filters).")  # fmt: skip
+    assert share == (
+        "60% of its 2,008 filters above 1x1 sit in 3 degenerate of 5 layers: "
+        "2 sparse, 1 random (largest: layer4, random, 700 filters)."
+    )
     assert undecided == "1 layer is too small to decide (8 filters, 0%)."
 
 
