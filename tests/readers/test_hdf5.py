@@ -513,3 +513,75 @@ def test_two_nested_models_with_layers_of_one_name(tmp_path: Path) -> None:
     file = model(path)
     assert [layer.shape for layer in file.layers] == [(4, 2, 3, 3), (5, 4, 3, 3)]
     np.testing.assert_array_equal(file.layers[1].weights, second.transpose(3, 2, 0, 1))
+
+
+# User blocks, long names, attributes without end
+
+
+@pytest.mark.parametrize("block", [512, 2048, 8192, 2**20])
+def test_a_user_block_before_it(tmp_path: Path, block: int) -> None:
+    kernel = weights(3, 3, 8, 16)
+    with h5py.File(tmp_path / "u.h5", "w", userblock_size=block) as file:
+        file["plain"] = kernel
+        file.create_dataset("chunks", data=kernel, chunks=True, compression="gzip")
+    with (tmp_path / "u.h5").open("r+b") as raw:
+        raw.write(b"my own header")
+    for tensor in contents(tmp_path / "u.h5").tensors:
+        np.testing.assert_array_equal(tensor.load(), kernel.transpose(3, 2, 0, 1))
+
+
+def test_matlab_files_are_none_of_ours(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "m.mat", "w", userblock_size=512) as file:
+        file["w"] = weights(3, 3, 8, 16)
+    with (tmp_path / "m.mat").open("r+b") as raw:
+        raw.write(b"MATLAB 7.3 MAT-file")
+    assert not hdf5.matches(Head.of(tmp_path / "m.mat"))
+
+
+def test_groups_in_groups_without_end(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "g.h5", "w") as file:
+        group = file
+        for _ in range(300):
+            group = group.create_group("group")
+        group["w"] = weights(8, 8, 3, 3)
+        file["own"] = weights(8, 8, 3, 3)
+    found = contents(tmp_path / "g.h5")
+    assert [tensor.name for tensor in found.tensors] == ["own"]
+    assert [item.reason for item in found.skipped] == ["its name is too long"]
+
+
+def test_references_to_one_long_text_are_not_followed(helper: Any, tmp_path: Path) -> None:
+    count, text = 20_000, "x" * 60_000
+    with h5py.File(tmp_path / "v.h5", "w", libver="latest") as file:
+        names = np.array(["a"] * count, object)
+        file.create_dataset("texts", data=names, dtype=h5py.string_dtype())
+        file.attrs.create("weight_names", names, dtype=h5py.string_dtype())
+        file.create_dataset("one", data=np.array([text], object), dtype=h5py.string_dtype())
+        file["own"] = weights(8, 8, 3, 3)
+        texts, one = (file[name].id.get_offset() for name in ("texts", "one"))
+    data = bytearray((tmp_path / "v.h5").read_bytes())
+    data[texts : texts + 16 * count] = data[one : one + 16] * count  # a reference has 16 bytes
+    (tmp_path / "v.h5").write_bytes(data)
+    place = hdf5_file.Place(tmp_path / "v.h5", 0, len(data))
+    assert hdf5_file.take_inventory(place).attributes == {"": {}}
+    found = contents(tmp_path / "v.h5")
+    assert [tensor.name for tensor in found.tensors] == ["own"]
+    assert {item.name: item.reason for item in found.skipped}["texts"] == "no plain numbers"
+    assert peak_memory(helper.process.pid) < 2**28
+
+
+def test_long_attributes_of_many_groups_are_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        for i in range(600):
+            file.create_group(f"g{i}").attrs["weight_names"] = np.array([b"x" * 60_000])
+    with pytest.raises(CorruptFileError, match="characters of attributes"):
+        contents(tmp_path / "t.h5")
+
+
+def peak_memory(process: int) -> int:
+    """Most resident bytes that a process ever had."""
+    status = Path(f"/proc/{process}/status")
+    if not status.exists():
+        pytest.skip("needs /proc")
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024

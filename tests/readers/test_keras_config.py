@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -130,3 +131,14 @@ def test_nesting_without_end(depth: int) -> None:
 def test_a_long_chain_is_no_recursion() -> None:
     layers = [layer("Conv2D", f"c{i}", old(f"c{i - 1}") if i else []) for i in range(5000)]
     assert depths(model(*reversed(layers)))["c4999"] == 5000
+
+
+@pytest.mark.parametrize("entry", ["{}", '{"":0}', "[[]]"])
+def test_a_configuration_that_unfolds_beyond_reason_is_not_followed(entry: str) -> None:
+    text = '{"class_name": "Sequential", "config": [' + f"{entry}," * (8_000_000 // len(entry))
+    text += "{}]}"
+    tracemalloc.start()
+    assert parse_architecture(text) is None
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20

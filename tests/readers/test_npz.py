@@ -170,6 +170,15 @@ def test_other_compressions_are_skipped(tmp_path: Path) -> None:
     assert "compressed" in read(path).skipped[0].reason
 
 
+def test_what_is_no_array_is_skipped(tmp_path: Path) -> None:
+    members = {"w.npy": array_file(np.ones(2)), "README": b"hello", "v.npy": array_file(np.ones(1))}
+    contents = read(archive(tmp_path / "a", members))
+    assert [tensor.name for tensor in contents.tensors] == ["w", "v"]
+    assert [(item.name, item.reason) for item in contents.skipped] == [
+        ("README", "no NumPy array by its name"),
+    ]
+
+
 def test_other_archives_are_none_of_ours(tmp_path: Path) -> None:
     mixed = archive(tmp_path / "a", {"w.npy": array_file(np.ones(1)), "readme.txt": b"x"})
     assert not reader.matches(Head.of(mixed))

@@ -271,3 +271,35 @@ def test_long_chains_of_work_are_not(tmp_path: Path, kind: str) -> None:
     contents = read(model, tmp_path)
     assert contents.tensors == ()
     assert "more than 64 operators" in contents.skipped[0].reason
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_one_tensor_with_two_scales_is_two_layers(tmp_path: Path, same: bool) -> None:
+    scales = [0.5, 0.5] if same else [0.5, 2.0]
+    model = make(
+        [
+            node("DequantizeLinear", ["q", "s"], ["a"]),
+            node("DequantizeLinear", ["q", "s" if same else "t"], ["b"]),
+            node("Conv", ["x", "a"], ["c"]),
+            node("Conv", ["c", "b"], ["y"], name="second"),
+        ],
+        stored(
+            q=np.arange(9, dtype=np.int8).reshape(1, 1, 3, 3),
+            s=np.float32(scales[0]),
+            t=np.float32(scales[1]),
+        ),
+    )
+    contents = read(model, tmp_path)
+    assert len({tensor.name for tensor in contents.tensors}) == (1 if same else 2)
+    for tensor, name in zip(contents.tensors, "ab", strict=False):
+        np.testing.assert_array_equal(tensor.load(), computed(model, name))
+    assert [item.reason for item in contents.skipped] == (
+        ["shares the weights of layer 'q'"] if same else []
+    )
+
+
+def test_the_same_permutation_twice_is_one_layer(tmp_path: Path) -> None:
+    turns = [node("Transpose", ["w"], [name], perm=[1, 0, 2, 3]) for name in "ab"]
+    convs = [node("Conv", ["x", "a"], ["c"]), node("Conv", ["c", "b"], ["y"])]
+    contents = read(make([*turns, *convs], stored(w=weights(2, 2, 3, 3))), tmp_path)
+    assert len(contents.tensors) == len(contents.skipped) == 1

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 from onnx_models import make, read, stored, value, weights
 
 from filterdb.errors import CorruptFileError, LimitError, ReadError
+from filterdb.readers import limits
 from filterdb.readers.head import Head
 from filterdb.readers.onnx import graph_file as reader
 
@@ -117,14 +118,72 @@ def test_names_that_are_not_text_are_refused(tmp_path: Path, place: str) -> None
         read(content.replace(b"MARK", b"\xff\xfe\xff\xfe"), tmp_path)
 
 
-def test_many_empty_messages_are_refused_before_they_are_parsed(tmp_path: Path) -> None:
-    content = b"\x08\x07" + field(7, field(1, b"") * 2**21)
+def test_many_empty_messages_are_refused_before_they_are_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "ALLOWANCE", 10 * 2**20)
+    content = b"\x08\x07" + field(7, field(1, b"") * 2**17)
     tracemalloc.start()
     with pytest.raises(LimitError, match="protobuf messages"):
         read(content, tmp_path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 10 * 2**20
+    assert peak < 2**20
+
+
+def test_many_fields_are_refused_before_they_are_parsed(tmp_path: Path) -> None:
+    content = b"\x08\x07" + field(7, field(2, b"net") + b"\x18\x07" * 2_100_000)
+    start = time.perf_counter()
+    with pytest.raises(LimitError, match="protobuf fields"):
+        read(content, tmp_path)
+    assert time.perf_counter() - start < 5
+
+
+def functions(*bodies: list[onnx.NodeProto]) -> onnx.ModelProto:
+    """A model that calls the last of some functions ``F0``, ``F1``..."""
+    made = [
+        helper.make_function("local", f"F{i}", [], [], body, [helper.make_opsetid("", 21)])
+        for i, body in enumerate(bodies)
+    ]
+    call = node(f"F{len(bodies) - 1}", [], [], domain="local")
+    return make([call], opsets=[helper.make_opsetid("local", 1)], functions=made)
+
+
+@pytest.mark.parametrize("outputs", [0, 3000])
+def test_functions_that_multiply_are_refused(
+    tmp_path: Path, outputs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "ALLOWANCE", 20 * 2**20)
+    first = [node("Split", ["x"], [f"o{i}" for i in range(outputs)])] if outputs else []
+    calls = [[node(f"F{i}", [], [], domain="local")] * 10 for i in range(12)]
+    tracemalloc.start()
+    with pytest.raises(LimitError, match="functions written out"):
+        read(functions(first, *calls), tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < limits.ALLOWANCE
+
+
+def test_a_node_of_very_many_outputs_is_refused(tmp_path: Path) -> None:
+    split = node("Split", ["x"], [f"{i:x}" for i in range(600_000)])
+    with pytest.raises(LimitError, match="values"):
+        read(make([split]), tmp_path)
+
+
+def test_scales_of_scales_are_no_exponential_work(tmp_path: Path) -> None:
+    nodes = [
+        node("DequantizeLinear", [f"s{i}", f"s{i}", f"s{i}"], [f"s{i + 1}"]) for i in range(40)
+    ]
+    last = node("DequantizeLinear", ["q", "s40"], ["w"])
+    model = make(
+        [*nodes, last, node("Conv", ["x", "w"], ["y"])],
+        stored(q=np.ones((1, 1, 3, 3), np.int8), s0=np.float32(1)),
+    )
+    start = time.perf_counter()
+    contents = read(model, tmp_path)
+    assert not contents.tensors
+    assert "operators" in contents.skipped[0].reason
+    assert time.perf_counter() - start < 2
 
 
 def test_messages_nested_beyond_reason_are_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pickle
 import sqlite3
 import sys
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -272,3 +273,54 @@ def test_folders_are_told_apart_under_any_name(
         found = identify(Head.of(Path(name)))
         assert isinstance(found, Recognised)
         assert found.name == "folder"
+
+
+HOSTILE = {
+    "white space": b" \n" * 2048,
+    "lines": b"\n" * 4096,
+    "layer": b"layer " * 700,
+    "layer and space": b"layer" + b"\n" * 4091,
+    "comments": b"# a\n" * 1024,
+    "colons": b"a:" * 2048,
+    "xml": b"<?xml ?>" * 512,
+    "net": b"[net" * 1024,
+    "word": b"a" * 4096,
+    "quotes": b"\x0a\x00" + field(2, b'"\x01' + b"(" * 4000),
+    "pickle": b"(" * 4096,
+    "pickled name": b"c" + b"a" * 4095,
+    "table": b"\0\0" + b"\xff" * 4094,
+    "gzip": gzip.compress(b"a" + b" 1" * 30_000),
+    "gzipped spaces": gzip.compress(b"a" + b" " * 60_000),
+    "gzipped digits": gzip.compress(b"a 1 " + b"1" * 60_000),
+    "opening": b"[" * 4096,
+}
+
+
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
+def test_no_predicate_backtracks_for_long(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a").write_bytes(content)
+    head = Head.of(tmp_path / "a")
+    for known in RECOGNISED:
+        start = time.perf_counter()
+        known.matches(head)
+        assert time.perf_counter() - start < 0.5, known.name
+
+
+def test_a_long_file_of_zeros_is_sampled(tmp_path: Path) -> None:
+    with (tmp_path / "a").open("wb") as file:
+        file.truncate(40 * 2**30)  # sparse: it takes no room
+    start = time.perf_counter()
+    assert name_of(tmp_path / "a") == "zeros"
+    assert time.perf_counter() - start < 5
+    with (tmp_path / "a").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"x")
+    assert name_of(tmp_path / "a") is None
+
+
+@pytest.mark.parametrize("at", [5000, 3 * 2**20 - 1])
+def test_one_byte_in_a_short_file_of_zeros_is_found(tmp_path: Path, at: int) -> None:
+    content = bytearray(3 * 2**20)
+    content[at] = 1
+    (tmp_path / "a").write_bytes(content)
+    assert name_of(tmp_path / "a") is None

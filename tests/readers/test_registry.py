@@ -4,6 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from test_recognised import CONTENT
 from tiny_files import FILES
@@ -133,3 +134,41 @@ def test_the_whole_zoo_is_told_apart(zoo: Path) -> None:
             assert found.name == row["format"], row["file"]
         else:
             assert found in [registry.load_reader(m) for m in readers[row["format"]]], row["file"]
+
+
+def long_onnx(path: Path, name: str, array: np.ndarray) -> None:
+    from onnx_models import make, save, stored
+
+    conv = onnx.helper.make_node("Conv", ["x", name], ["y"])
+    save(make([conv], stored(**{name: array})), path)
+
+
+def long_safetensors(path: Path, name: str, array: np.ndarray) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({name: array}, path)
+
+
+def long_hdf5(path: Path, name: str, array: np.ndarray) -> None:
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file[name] = array
+
+
+def long_npz(path: Path, name: str, array: np.ndarray) -> None:
+    np.savez(path, **{name: array})
+
+
+@pytest.mark.parametrize("write", [long_onnx, long_safetensors, long_hdf5, long_npz])
+def test_names_beyond_reason_are_skipped(tmp_path: Path, write) -> None:
+    path = tmp_path / "a.npz"
+    array = np.ones((2, 2, 3, 3), np.float32)
+    write(path, "w" * 500, array)
+    assert [t.name for t in registry.read_contents(Head.of(path)).tensors] == ["w" * 500]
+    write(path, "w" * 501, array)
+    contents = registry.read_contents(Head.of(path))
+    assert contents.tensors == ()
+    (skipped,) = contents.skipped
+    assert skipped.name == "w" * 100 + "... (501 characters)"
+    assert "name is" in skipped.reason

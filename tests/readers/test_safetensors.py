@@ -134,6 +134,13 @@ def test_header_lengths_are_bounded(tmp_path: Path) -> None:
         reader.read(Head.of(path))
 
 
+@pytest.mark.parametrize("entry", [b"{}", b'{"":0}', b"[]", b"[[]]"])
+def test_headers_that_unfold_beyond_reason_are_refused(tmp_path: Path, entry: bytes) -> None:
+    header = b'{"a":[' + (entry + b",") * (15_000_000 // (len(entry) + 1)) + b"{}]}"
+    with pytest.raises(LimitError, match="header"):
+        read(raw_file(tmp_path / "a", header))
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
     path = tmp_path_factory.mktemp("safetensors") / "small"

@@ -11,6 +11,8 @@ EXPANSION = 10
 ALLOWANCE = 200 * 2**20
 MAX_DEPTH = 64
 """Nesting of containers (dicts in a checkpoint, subgraphs) that is still followed."""
+MAX_NAME = 500
+"""Characters in the name of a tensor; real names have some 100."""
 
 
 def allowed_bytes(file_size: int) -> int:
@@ -34,5 +36,10 @@ def check_expansion(wanted: int, file_size: int, what: str) -> None:
         raise LimitError(msg)
 
 
-MAX_JSON = 8_000_000
-"""Bytes of a configuration in JSON, which unfolds to twenty times that at worst."""
+MAX_JSON = 6_000_000
+"""Bytes of a configuration in JSON, which unfolds to thirty times that at worst."""
+
+
+def shortened(name: str) -> str:
+    """A name as it may be shown, however long it is."""
+    return name if len(name) <= MAX_NAME else f"{name[:100]}... ({len(name):,} characters)"

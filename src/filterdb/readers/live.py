@@ -20,6 +20,8 @@ from filterdb.readers.state_dict import WRAPPERS, Array, select
 
 WIDENED = ("bfloat16", "float8")
 """Beginnings of the element types that NumPy does not have."""
+FOLLOWED = (["_WeightNorm"], ["_SpectralNorm"])
+"""torch's parametrisations that are computed from what a checkpoint holds."""
 
 
 def from_live(source: object) -> Contents:
@@ -61,7 +63,7 @@ def from_mapping(mapping: Mapping[Any, Any]) -> Contents:
 
 def from_module(module: Any) -> Contents:
     """Take the tensors of a module, with what its layers say of their convolutions."""
-    chosen = select(module.state_dict(), LiveObjects())
+    chosen = select(effective_state(module), LiveObjects())
     layers = convolutions(module)
     tensors = [stated(tensor, layers) for tensor in chosen.tensors]
     return Contents("torch-module", tuple(tensors), chosen.skipped, notes=chosen.notes)
@@ -74,6 +76,8 @@ class LiveObjects:
         """The array that an object is, by what it has."""
         if isinstance(value, Mapping | list | tuple | str | bytes | int | float):
             return None
+        if hasattr(value, "materialize"):
+            return "a lazy parameter without a shape yet: run the module once on an input"
         shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
         is_torch = hasattr(value, "detach") and hasattr(value, "cpu")
         if shape is None or dtype is None or not (is_torch or hasattr(value, "__array__")):
@@ -91,7 +95,7 @@ class LiveObjects:
     def children(self, value: object, /) -> Iterable[tuple[str, object]]:
         """Named parts of mappings, sequences and modules."""
         if is_module(value) and not isinstance(value, Mapping):
-            value = value.state_dict()  # type: ignore[attr-defined]
+            value = effective_state(value)
         if isinstance(value, Mapping):
             return [(str(key), part) for key, part in value.items()]
         if isinstance(value, list | tuple):
@@ -106,6 +110,22 @@ class LiveObjects:
 def is_module(value: object) -> bool:
     """True for what can hand out a state dict and lists its modules."""
     return all(callable(getattr(value, name, None)) for name in ("state_dict", "named_modules"))
+
+
+def effective_state(module: Any) -> dict[str, Any]:
+    """The state dict of a module, with the weights that cannot be computed from stored parts."""
+    state = dict(module.state_dict())
+    for path, layer in module.named_modules():
+        for name, steps in getattr(layer, "parametrizations", {}).items():
+            if [type(step).__name__ for step in steps] in FOLLOWED:
+                continue
+            of_layer = f"{path}." if path else ""
+            parts = f"{of_layer}parametrizations.{name}."
+            whole = {of_layer + name: getattr(layer, name).detach()}
+            # In the place of the parts, because the order is that of the layers.
+            pairs = (whole if key.startswith(parts) else {key: state[key]} for key in state)
+            state = {key: value for pair in pairs for key, value in pair.items()}
+    return state
 
 
 def from_torch(tensor: Any) -> NDArray[Any]:

@@ -33,10 +33,10 @@ BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImpl
 
 
 def matches(head: Head) -> bool:
-    """NumPy's magic, or a ZIP archive of nothing but ``.npy`` members."""
+    """NumPy's magic, or a ZIP archive of mostly ``.npy`` members."""
     if head.start.startswith(npy.MAGIC):
         return True
-    return bool(head.zip_names) and all(name.endswith(".npy") for name in head.zip_names)
+    return sum(name.endswith(".npy") for name in head.zip_names) * 2 > len(head.zip_names)
 
 
 def read(head: Head) -> Contents:
@@ -99,6 +99,8 @@ def read_member(
     archive: zipfile.ZipFile, info: zipfile.ZipInfo, data: NDArray[np.uint8], name: str
 ) -> Tensor | Skipped:
     """One member of an archive, by its header."""
+    if not info.filename.endswith(".npy"):
+        return Skipped(name, "no NumPy array by its name")
     if info.flag_bits & ENCRYPTED:
         return Skipped(name, "its member of the archive is encrypted")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

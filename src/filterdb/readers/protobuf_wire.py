@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from filterdb.errors import LimitError
+
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 
 MAX_NESTING = 100
 """As in the libraries of protocol buffers."""
+MAX_FIELDS = 2_000_000
+"""Fields in all the messages of a file that are still walked; real networks have some 10,000."""
 
 Field = tuple[int, int, int, int]
 
@@ -19,6 +23,8 @@ class WireError(ValueError):
 
 def varint(data: memoryview, position: int, end: int) -> tuple[int, int]:
     """An integer of up to ten bytes, and the position after it."""
+    if position < end and data[position] < 0x80:  # nearly all are short
+        return data[position], position + 1
     value = shift = 0
     while position < end and shift < 70:
         byte = data[position]
@@ -77,8 +83,10 @@ def count_messages(data: memoryview, descriptor: Any, *, at_most: int) -> int:
     ------
     WireError
         The bytes are no message, or one reaches beyond its parent.
+    LimitError
+        There are more than :data:`MAX_FIELDS` fields.
     """
-    count = 0
+    count = walked = 0
     nested: dict[Any, dict[int, Any]] = {}
 
     def opened(kind: Any, start: int, end: int) -> tuple[Iterator[Field], dict[int, Any], int]:
@@ -93,12 +101,18 @@ def count_messages(data: memoryview, descriptor: Any, *, at_most: int) -> int:
         if field is None:
             stack.pop()
             continue
+        walked += 1
+        if walked > MAX_FIELDS:
+            msg = f"It holds more than {MAX_FIELDS:,} protobuf fields, as no network does."
+            raise LimitError(msg)
         number, wire, begin, after = field
         if after > end:
             msg = f"field {number} reaches beyond the end"
             raise WireError(msg)
         if wire == LENGTH and number in kinds:
             count += 1
+            if begin == after:
+                continue
             if len(stack) > MAX_NESTING:
                 msg = f"more than {MAX_NESTING} messages are inside one another"
                 raise WireError(msg)

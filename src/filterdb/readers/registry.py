@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from typing import cast
@@ -11,9 +12,10 @@ from filterdb.errors import (
     UnsupportedFormatError,
     as_read_error,
 )
-from filterdb.layer import Contents
+from filterdb.layer import Contents, Skipped
 from filterdb.readers.format import Format, Reader, Recognised
 from filterdb.readers.head import Head
+from filterdb.readers.limits import MAX_NAME, shortened
 from filterdb.readers.recognise.recognised import RECOGNISED
 
 # In order of detection: the surest signature first.
@@ -66,11 +68,26 @@ def read_contents(head: Head) -> Contents:
         The reader gave up; the error names the file.
     """
     try:
-        return reader_for(head).read(head)
+        return without_long_names(reader_for(head).read(head))
     except Exception as error:
         told = as_read_error(error)
         cause = error.__cause__ if told is error else error
         raise told.at(file=str(head.path)) from cause
+
+
+def without_long_names(contents: Contents) -> Contents:
+    """Leave out what has a name that no network gives, so that none has to be shown or stored."""
+    long = [tensor.name for tensor in contents.tensors if len(tensor.name) > MAX_NAME]
+    reason = f"its name is longer than {MAX_NAME} characters"
+    return replace(
+        contents,
+        tensors=tuple(tensor for tensor in contents.tensors if len(tensor.name) <= MAX_NAME),
+        skipped=(
+            *(Skipped(shortened(item.name), shortened(item.reason)) for item in contents.skipped),
+            *(Skipped(shortened(name), reason) for name in long),
+        ),
+        notes=tuple(map(shortened, contents.notes)),
+    )
 
 
 def reader_for(head: Head) -> Reader:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from filterdb.layer import Tensor
 
 HOOK = re.compile(r"((?:.*\.)?weight)_(g|v|u|orig|mask)")
-PARAMETRIZATION = re.compile(r"((?:.*\.)?)parametrizations\.(\w+)\.(original[01]?|0\._[uv])")
+PARAMETRIZATION = re.compile(r"((?:.*\.)?)parametrizations\.(\w+)\.(original\d*|\d+\..+)")
 PART = {"original": "orig", "original0": "g", "original1": "v", "0._u": "u", "0._v": "v"}
 VERBS = {
     "norm": "weight norm merged (weight = g * v / |v|)",
@@ -70,7 +70,8 @@ def part_of(name: str) -> tuple[str, str] | None:
     if match := HOOK.fullmatch(name):
         return match[1], match[2]
     if match := PARAMETRIZATION.fullmatch(name):
-        return match[1] + match[2], PART[match[3]]
+        # A part of any other rule makes the parts fit none of those that are followed.
+        return match[1] + match[2], PART.get(match[3], match[3])
     return None
 
 

@@ -18,6 +18,7 @@ from filterdb.layer import Contents, Skipped, Tensor
 from filterdb.readers import elements
 from filterdb.readers.format import Format
 from filterdb.readers.head import Head
+from filterdb.readers.limits import check_expansion
 from filterdb.readers.mapping import map_file
 from filterdb.readers.name_order import natural_key
 from filterdb.readers.state_dict import tidy
@@ -27,6 +28,9 @@ FORMAT = Format("safetensors", "safetensors", (".safetensors",))
 MAX_HEADER = 16_000_000
 """Bytes of JSON that we parse: room for 100,000 tensors. (The format allows 100 MB, which may
 unfold into gigabytes.)"""
+
+JSON_BYTES = {b"{": 250, b"[": 100, b",": 70}
+"""Memory that an object, a list and a further value in it take once parsed, at most."""
 
 DTYPES = {
     "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16",
@@ -59,7 +63,7 @@ def read(head: Head) -> Contents:
     CorruptFileError
         The header is no JSON object of the format, or the offsets do not tile the data.
     LimitError
-        The header is longer than the format allows.
+        The header is longer, or unfolds to more, than any network needs.
     """
     data = map_file(head.path)
     header = parse_header(data)
@@ -108,8 +112,11 @@ def parse_header(data: NDArray[np.uint8]) -> dict[str, Any]:
             "short. Download or copy it again."
         )
         raise CorruptFileError(msg)
+    text = data[8 : 8 + length].tobytes()
+    unfolded = sum(weight * text.count(sign) for sign, weight in JSON_BYTES.items())
+    check_expansion(unfolded, len(data), "Its header")
     try:
-        header = json.loads(data[8 : 8 + length].tobytes(), object_pairs_hook=without_duplicates)
+        header = json.loads(text, object_pairs_hook=without_duplicates)
     except (ValueError, RecursionError) as error:
         msg = f"Its header is not valid JSON ({error}). Download or copy the file again."
         raise CorruptFileError(msg) from error
@@ -177,7 +184,9 @@ def in_natural_order(tensors: list[Tensor]) -> tuple[list[Tensor], tuple[str, ..
     if any(names != sorted(names) for names in by_type.values()):
         return tensors, ()
     ordered = sorted(tensors, key=lambda tensor: natural_key(tensor.name))
-    note = "The file lists its tensors by alphabet, so their order is that of their names."
+    note = (
+        "The order of the file is the alphabet and says nothing: layers are in that of their names."
+    )
     return ordered, (note,)
 
 

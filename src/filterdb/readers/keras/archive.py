@@ -35,17 +35,15 @@ def read(head: Head) -> Contents:
     CorruptFileError
         A member of the archive is damaged.
     LimitError
-        The members expand out of proportion to the file.
+        The members expand out of proportion to the file, or the configuration is too long.
     """
     try:
         with zipfile.ZipFile(head.path) as archive:
             infos = {info.filename: info for info in archive.infolist()}
             wanted = sum(info.file_size for info in infos.values())
             check_expansion(wanted, head.size, "Its archive directory")
-            if (
-                max(infos[name].file_size for name in (CONFIG, METADATA) if name in infos)
-                > MAX_JSON
-            ):
+            texts = [infos[name] for name in (CONFIG, METADATA) if name in infos]
+            if max(info.file_size for info in texts) > MAX_JSON:
                 msg = f"Its configuration is longer than {MAX_JSON:,} bytes: no network needs that."
                 raise LimitError(msg)
             config = archive.read(CONFIG).decode("utf-8", "replace")

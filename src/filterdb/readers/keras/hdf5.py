@@ -8,13 +8,26 @@ from filterdb.readers.format import Format
 from filterdb.readers.head import Head
 from filterdb.readers.keras.hdf5_file import SIGNATURE, Place, take_inventory
 from filterdb.readers.keras.weights import contents_of
+from filterdb.readers.mapping import map_file
 
 FORMAT = Format("keras-hdf5", "Keras HDF5 (or plain HDF5 arrays)", (".h5", ".hdf5", ".weights.h5"))
 
 
+USER_BLOCKS = tuple(512 << i for i in range(12))
+"""Where HDF5 may begin if not at 0: up to 1 MB, though the format sets no end."""
+
+
 def matches(head: Head) -> bool:
-    """HDF5's signature."""
-    return head.start.startswith(SIGNATURE)
+    """HDF5's signature, at the beginning or after a user block.
+
+    MATLAB files begin with such a block; their arrays lie in another order.
+    """
+    if head.start.startswith(SIGNATURE):
+        return True
+    if head.size <= USER_BLOCKS[0] or head.start.startswith(b"MATLAB"):
+        return False
+    data = map_file(head.path)
+    return any(data[at : at + 8].tobytes() == SIGNATURE for at in USER_BLOCKS)
 
 
 def read(head: Head) -> Contents:

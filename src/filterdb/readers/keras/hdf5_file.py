@@ -35,8 +35,8 @@ PATIENCE = 30.0
 """Seconds that the helper may take for a file, before its size is counted in."""
 BYTES_PER_SECOND = 2e7
 WORKER = Path(__file__).with_name("hdf5_worker.py")
-HELPER_MEMORY = 2**29
-"""Bytes of address space that the helper takes by itself (about 120 MB), generously."""
+HELPER_MEMORY = 2**28
+"""Bytes of address space that the helper takes by itself (about 150 MB), generously."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,7 @@ def take_inventory(place: Place) -> Inventory:
         Skipped(path, "a link to another place or file, which is not followed")
         for path in reply["refused"]
     ]
+    skipped += [Skipped(path, "its name is too long") for path in reply["long"]]
     datasets = {}
     total = 0
     for entry in reply["datasets"]:
@@ -179,7 +180,8 @@ class Helper:
             "length": place.length,
             "member": place.member,
             "dataset": dataset,
-            "memory": HELPER_MEMORY + 2 * allowed_bytes(place.length),
+            # Values are held twice: as an array, and as the bytes that are sent.
+            "memory": HELPER_MEMORY + (2 if dataset else 1) * allowed_bytes(place.length),
         }
         line = json.dumps(request).encode() + b"\n"
         with self.lock:

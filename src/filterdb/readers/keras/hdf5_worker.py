@@ -14,12 +14,17 @@ import os
 import sys
 import zipfile
 from functools import lru_cache
+from math import prod
 from typing import IO, Any
 
 ATTRIBUTES = ("keras_version", "backend", "model_config", "name", "layer_names", "weight_names",
               "nb_layers", "nb_params", "dtype")  # fmt: skip
 MAX_OBJECTS = 200_000
 MAX_PARTS = 10_000
+MAX_NAME = 500
+"""Characters in a path; without end, the paths of groups in groups would be too many bytes."""
+MAX_TEXT = 2**25
+"""Characters in all the attributes of a file."""
 
 
 class Window(io.RawIOBase):
@@ -58,7 +63,18 @@ def inventory(file: Any) -> dict[str, Any]:
     """Every dataset and the attributes that Keras writes, without following a link elsewhere."""
     import h5py
 
-    found: dict[str, Any] = {"datasets": [], "attributes": {"": attributes(file)}, "refused": []}
+    found: dict[str, Any] = {"datasets": [], "attributes": {}, "refused": [], "long": []}
+    text = 0
+
+    def describe_group(path: str, group: Any) -> None:
+        nonlocal text
+        found["attributes"][path] = attributes(group)
+        text += sum(map(length_of, found["attributes"][path].values()))
+        if text > MAX_TEXT:
+            msg = f"more than {MAX_TEXT:,} characters of attributes"
+            raise ValueError(msg)
+
+    describe_group("", file)
     seen = {h5py.h5o.get_info(file.id).addr}
     stack = [("", file, iter(list(file)))]
     while stack:
@@ -68,6 +84,9 @@ def inventory(file: Any) -> dict[str, Any]:
             stack.pop()
             continue
         path = f"{prefix}/{name}".lstrip("/")
+        if len(path) > MAX_NAME:
+            found["long"].append(path)
+            continue
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             found["refused"].append(path)
             continue
@@ -80,7 +99,7 @@ def inventory(file: Any) -> dict[str, Any]:
             msg = f"more than {MAX_OBJECTS:,} objects"
             raise ValueError(msg)
         if isinstance(item, h5py.Group):
-            found["attributes"][path] = attributes(item)
+            describe_group(path, item)
             stack.append((path, item, iter(list(item))))
         elif isinstance(item, h5py.Dataset):
             found["datasets"].append({"path": path, **describe(item)})
@@ -91,10 +110,10 @@ def attributes(item: Any) -> dict[str, Any]:
     """The attributes of interest, as text or lists of text; long lists lie in parts."""
     found = {}
     for name in ATTRIBUTES:
-        parts = [name] if name in item.attrs else []
+        parts = [name] if is_short(item, name) else []
         if not parts and name.endswith("_names"):
             for i in range(MAX_PARTS):
-                if f"{name}{i}" not in item.attrs:
+                if not is_short(item, f"{name}{i}"):
                     break
                 parts.append(f"{name}{i}")
         values = [plain(item.attrs[part]) for part in parts]
@@ -103,6 +122,16 @@ def attributes(item: Any) -> dict[str, Any]:
         elif values:
             found[name] = [text for value in values for text in value]
     return found
+
+
+def is_short(item: Any, name: str) -> bool:
+    """Whether there is such an attribute, and few enough texts in it to be read."""
+    return name in item.attrs and prod(item.attrs.get_id(name).shape or ()) <= MAX_PARTS
+
+
+def length_of(value: Any) -> int:
+    """Characters in an attribute, roughly."""
+    return len(value) + sum(map(length_of, value)) if isinstance(value, list) else len(str(value))
 
 
 def plain(value: Any) -> Any:
@@ -131,7 +160,11 @@ def describe(dataset: Any) -> dict[str, Any]:
     about["shape"] = list(dataset.shape)
     layout = dataset.id.get_create_plist()
     kind = layout.get_layout()
-    if dataset.attrs.get("dtype") in ("bfloat16", b"bfloat16") and dataset.dtype.itemsize == 2:
+    if (
+        dataset.dtype.itemsize == 2
+        and is_short(dataset, "dtype")
+        and plain(dataset.attrs["dtype"]) == "bfloat16"
+    ):
         about["dtype"] = "bfloat16"
     elif dataset.dtype.kind in "fiub":
         about["dtype"] = dataset.dtype.str

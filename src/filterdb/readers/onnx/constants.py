@@ -16,13 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filterdb.readers.elements import round_to_bfloat16
-from filterdb.readers.limits import MAX_DEPTH
 from filterdb.readers.onnx.depth import Depths
 from filterdb.readers.onnx.graph import Graph, Node
 from filterdb.readers.onnx.tensors import DTYPES, Constant, NotFollowedError, Step, Vault
 
 MAX_STEPS = 64
-"""Operators between a stored tensor and its use that are followed (Identity is free)."""
+"""Operators behind a value that are followed, its scales' included (Identity is free)."""
 
 Found = Constant | str
 """A constant, or the reason (a clause) why the value is not known from the file."""
@@ -82,7 +81,7 @@ class Constants:
             made = FOLDS[node.op](node, [self.constant(value) for value in node.inputs])
         except NotFollowedError as error:
             return str(error)
-        if len(made.steps) > MAX_STEPS or made.nesting > MAX_DEPTH:
+        if made.work > MAX_STEPS:
             return f"more than {MAX_STEPS} operators lie between its stored tensor and its use"
         return made
 
@@ -139,7 +138,7 @@ def argument(inputs: list[Constant | None], index: int) -> Constant | None:
 def then(source: Constant, step: Step, *, shape: tuple[int, ...] | None = None) -> Constant:
     """A constant with one more step."""
     shape = source.shape if shape is None else shape
-    return replace(source, shape=shape, steps=(*source.steps, step))
+    return replace(source, shape=shape, steps=(*source.steps, step), work=source.work + 1)
 
 
 def fold_identity(_: Node, inputs: list[Constant | None]) -> Constant:
@@ -242,7 +241,7 @@ def dequantized(
     """A quantised constant as real numbers; without a scale only the zero point is subtracted."""
     scale, zero_point = (along(source, given, axis) for given in (scale, zero_point))
     made = then(source, partial(dequantize, scale=scale, zero_point=zero_point))
-    return nested(made, scale, zero_point)
+    return with_work_of(made, scale, zero_point)
 
 
 def fold_quantize(node: Node, inputs: list[Constant | None]) -> Constant:
@@ -259,7 +258,7 @@ def fold_quantize(node: Node, inputs: list[Constant | None]) -> Constant:
         msg = f"it is quantised to {kind}, which is not followed"
         raise NotFollowedError(msg)
     made = then(source, partial(quantize, scale=scale, zero_point=zero_point, kind=kind))
-    return nested(made, scale, zero_point)
+    return with_work_of(made, scale, zero_point)
 
 
 def along(source: Constant, given: Constant | None, axis: int) -> Constant | None:
@@ -275,10 +274,9 @@ def along(source: Constant, given: Constant | None, axis: int) -> Constant | Non
     raise NotFollowedError(msg)
 
 
-def nested(made: Constant, *inner: Constant | None) -> Constant:
+def with_work_of(made: Constant, *inner: Constant | None) -> Constant:
     """Note that loading ``made`` loads ``inner``."""
-    deepest = max((constant.nesting + 1 for constant in inner if constant), default=0)
-    return replace(made, nesting=max(made.nesting, deepest))
+    return replace(made, work=made.work + sum(constant.work for constant in inner if constant))
 
 
 INTEGER_RANGES = {

@@ -7,7 +7,7 @@ are numbered: a name means different values in different scopes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,8 @@ from filterdb.readers.limits import MAX_DEPTH, allowed_bytes
 if TYPE_CHECKING:
     import onnx
 
-NODE_BYTES = 500
-"""Memory that a node of the flat graph takes, roughly."""
+NODE_BYTES, VALUE_BYTES = 300, 300
+"""Memory that a node and a value take, roughly; a node once as protobuf and once in the graph."""
 STANDARD = ("", "ai.onnx")
 
 
@@ -104,7 +104,8 @@ def flatten(model: onnx.ModelProto, file_size: int) -> Graph:
     LimitError
         Written out, the functions are out of proportion to the file.
     """
-    flattener = Flattener(model, allowed_bytes(file_size) // NODE_BYTES)
+    # The other half is for the parsed model.
+    flattener = Flattener(model, allowed_bytes(file_size) // 2 - file_size)
     scope = Scope(())
     flattener.open_graph(model.graph, scope)
     graph = flattener.graph
@@ -120,13 +121,14 @@ def flatten(model: onnx.ModelProto, file_size: int) -> Graph:
 class Flattener:
     """Builds a :class:`Graph`, body by body."""
 
-    def __init__(self, model: onnx.ModelProto, max_nodes: int) -> None:
+    def __init__(self, model: onnx.ModelProto, most_bytes: int) -> None:
         self.graph = Graph()
-        self.max_nodes = max_nodes
+        self.left = most_bytes
         self.functions = {(f.domain, f.name, overload_of(f)): f for f in model.functions}
 
     def new_value(self, name: str, scope: Scope) -> int:
         """Number a new value and make it visible in its scope."""
+        self.spend(VALUE_BYTES + len(name) + 8 * len(scope.path))
         self.graph.names.append(text(name))
         self.graph.origins.append((*scope.path, name))
         scope.values[name] = len(self.graph.names) - 1
@@ -143,12 +145,18 @@ class Flattener:
         return value
 
     def append(self, node: Node) -> None:
-        """Add one node, unless there are too many."""
+        """Add one node."""
+        self.spend(NODE_BYTES + 8 * len(node.inputs) + len(node.name))
         self.graph.nodes.append(node)
-        if len(self.graph.nodes) > self.max_nodes:
+
+    def spend(self, count: int) -> None:
+        """Count the memory that the graph takes, and stop before it is too much."""
+        self.left -= count
+        if self.left < 0:
             msg = (
-                f"Its graph, with all functions written out, has more than {self.max_nodes:,} "
-                "nodes: that is out of proportion to the file, so it was not read."
+                f"Its graph, with all functions written out, has more than "
+                f"{len(self.graph.nodes):,} nodes and {len(self.graph.names):,} values: that is "
+                "out of proportion to the file, so it was not read."
             )
             raise LimitError(msg)
 
@@ -166,8 +174,9 @@ class Flattener:
                 self.graph.redefined.append(name)
             self.graph.constants[value] = tensor
 
-    def add_nodes(self, nodes: Iterable[onnx.NodeProto], scope: Scope) -> None:
+    def add_nodes(self, nodes: Sequence[onnx.NodeProto], scope: Scope) -> None:
         """Add the nodes of a body; they may stand in any order."""
+        self.spend(NODE_BYTES * len(nodes))
         # The nodes are kept in a list: each access to a protobuf field makes a new wrapper.
         nodes = list(nodes)
         for node in nodes:
@@ -234,6 +243,7 @@ class Flattener:
         caller: Scope,
     ) -> None:
         """Write a function out at its call; it sees its arguments and nothing else."""
+        self.spend(NODE_BYTES)
         defaults = {attribute.name: attribute for attribute in function.attribute_proto}
         scope = Scope(
             # Not the call's path: what a function holds is the same thing in every call.

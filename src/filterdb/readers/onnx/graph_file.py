@@ -8,6 +8,7 @@ share it (bodies of a conditional), the path of the scope comes before it.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from filterdb.readers import protobuf_wire as wire
 from filterdb.readers.format import Format
 from filterdb.readers.head import Head
 from filterdb.readers.layout import out_first_shape, transposed_to_out_first
-from filterdb.readers.limits import allowed_bytes
+from filterdb.readers.limits import allowed_bytes, shortened
 from filterdb.readers.mapping import map_file
 from filterdb.readers.onnx.constants import Constants, attribute, dequantized
 from filterdb.readers.onnx.depth import measure_depths
@@ -148,7 +149,8 @@ def parse(head: Head) -> onnx.ModelProto:
     from google.protobuf.message import DecodeError
 
     data = map_file(head.path)
-    at_most = (allowed_bytes(head.size) - 2 * head.size) // MESSAGE_BYTES
+    # The other half is for the graph that it becomes.
+    at_most = (allowed_bytes(head.size) // 2 - head.size) // MESSAGE_BYTES
     damaged = "Its protobuf is damaged or cut short ({}). Download or copy the file again."
     try:
         count = wire.count_messages(data.data, onnx.ModelProto.DESCRIPTOR, at_most=at_most)
@@ -218,7 +220,7 @@ def convolutions(graph: Graph, vault: Vault) -> tuple[list[Tensor], list[Skipped
     constants = Constants(graph, depths, vault, wanted)
     layers: list[Layer] = []
     skipped: list[Skipped] = []
-    owners: dict[tuple[str, ...], int] = {}
+    owners: dict[Hashable, int] = {}
     repeats: list[tuple[str, int]] = []
     for i in nodes:
         node = graph.nodes[i]
@@ -228,14 +230,15 @@ def convolutions(graph: Graph, vault: Vault) -> tuple[list[Tensor], list[Skipped
         except NotFollowedError as error:
             skipped.append(Skipped(label, str(error)))
             continue
-        owner = owners.setdefault(layer.weight.origin, len(layers))
+        owner = owners.setdefault(layer.weight.identity, len(layers))
         if owner < len(layers):
             repeats.append((label, owner))
         else:
             layers.append(layer)
     names = unique_names([layer.weight for layer in layers])
     skipped += [
-        Skipped(label, f"shares the weights of layer {names[owner]!r}") for label, owner in repeats
+        Skipped(shortened(label), f"shares the weights of layer {shortened(names[owner])!r}")
+        for label, owner in repeats
     ]
     tensors = [layer.tensor(name) for layer, name in zip(layers, names, strict=True)]
     return tensors, skipped

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
@@ -58,8 +58,8 @@ class Constant:
         Reads the values as stored.
     steps
         What the graph then does to them, in order.
-    nesting
-        How many constants are inside the steps of one another (scales of scales).
+    work
+        Number of steps in all, those inside steps (scales of scales) counted.
     """
 
     name: str
@@ -68,7 +68,12 @@ class Constant:
     shape: tuple[int, ...]
     stored: Loader = field(repr=False)
     steps: tuple[Step, ...] = field(default=(), repr=False)
-    nesting: int = 0
+    work: int = 0
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for constants of equal values: the same tensor, and the same done to it."""
+        return self.origin, tuple(map(identity_of, self.steps))
 
     def load(self) -> NDArray[Any]:
         """Read the values and take every step."""
@@ -76,6 +81,16 @@ class Constant:
         for step in self.steps:
             array = step(array)
         return array
+
+
+def identity_of(part: Any) -> Hashable:
+    """What makes two steps the same: their function and its arguments."""
+    if isinstance(part, Constant):
+        return part.identity
+    if isinstance(part, partial):
+        named = tuple((key, identity_of(value)) for key, value in part.keywords.items())
+        return part.func, part.args, named
+    return tuple(part) if isinstance(part, list) else part
 
 
 class Vault:

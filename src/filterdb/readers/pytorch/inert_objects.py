@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TypeGuard
 
 from filterdb.errors import CorruptFileError
@@ -67,11 +70,11 @@ class Unhashable:
         self.key = key
 
 
-def attributes(value: Opaque) -> dict[Any, Any]:
-    """The attributes that an object would be given, slots included."""
+def attributes(value: Opaque) -> Mapping[Any, Any]:
+    """The attributes that an object would be given, slots included; never copied."""
     state = value.state
     if isinstance(state, tuple) and len(state) == 2:
-        return {**attributes_in(state[0]), **attributes_in(state[1])}
+        return ChainMap(attributes_in(state[1]), attributes_in(state[0]))
     return attributes_in(state)
 
 
@@ -80,14 +83,17 @@ def attributes_in(state: Any) -> dict[Any, Any]:
     return state if isinstance(state, dict) else {}
 
 
-def parts_of(value: Opaque) -> Any:
-    """Named parts of a pickled object: its items if it is a dict, its tensors if a module."""
+def parts_of(value: Opaque) -> Iterable[Any]:
+    """Named parts of a pickled object: its items if it is a dict, its tensors if a module.
+
+    Nothing is copied: many objects may share one list. Not all that comes need be a pair.
+    """
     if value.items:
         return value.items
     named = attributes(value)
     if "_modules" in named:
         groups = (named.get(key) for key in ("_parameters", "_buffers", "_modules"))
-        return [pair for group in groups for pair in pairs_in(group)]
+        return chain.from_iterable(map(pairs_in, groups))
     if named:
         return named.items()
     if value.elements or isinstance(value.state, tuple | list):
@@ -95,17 +101,15 @@ def parts_of(value: Opaque) -> Any:
     return pairs_in(value.args[0]) if value.args else []
 
 
-def pairs_in(group: object) -> list[Any]:
+def pairs_in(group: object) -> Iterable[Any]:
     """Pairs of a dict, or of an ordered dict, which Python 2 pickles as a list of pairs."""
     if isinstance(group, Opaque):
         if group.items:
             return group.items
         group = group.args[0] if group.args else None
     if isinstance(group, dict):
-        return list(group.items())
-    if isinstance(group, list):
-        return [p for p in group if isinstance(p, list | tuple) and len(p) == 2]
-    return []
+        return group.items()
+    return group if isinstance(group, list) else []
 
 
 MAX_TEXT = 200

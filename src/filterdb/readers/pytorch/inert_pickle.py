@@ -12,20 +12,30 @@ one instruction can make 30 GB long.
 
 from __future__ import annotations
 
-import codecs
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from filterdb.errors import CorruptFileError, LimitError, ReadError
 from filterdb.readers.pytorch.inert_objects import Global, Opaque, Persistent, Unhashable
+from filterdb.readers.pytorch.pickle_text import quoted, text, text_of_python_2
 
 MAX_INSTRUCTIONS = 2_000_000
 """Checkpoints of thousands of tensors take some hundred thousand."""
+MAX_OBJECTS = 500_000
+"""Calls that are remembered: a tensor takes three or four."""
 MAX_LINE = 2**20
 MAX_KEY = 2**63
 HIGHEST_PROTOCOL = 5
+
+
+@dataclass(slots=True)
+class Budget:
+    """What all the pickles of one file may still take together."""
+
+    instructions: int = field(default_factory=lambda: MAX_INSTRUCTIONS)
+    objects: int = field(default_factory=lambda: MAX_OBJECTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +57,7 @@ class Unpickled:
     end: int
 
 
-def unpickle(data: memoryview, start: int = 0) -> Unpickled:
+def unpickle(data: memoryview, start: int = 0, budget: Budget | None = None) -> Unpickled:
     """Follow one pickle stream of any protocol, running nothing.
 
     Parameters
@@ -56,15 +66,17 @@ def unpickle(data: memoryview, start: int = 0) -> Unpickled:
         Bytes that hold the stream; more may follow it.
     start
         Offset of its first byte.
+    budget
+        Shared with the other pickles of the file, if it has several.
 
     Raises
     ------
     CorruptFileError
         The stream is cut short, or no sound pickle.
     LimitError
-        It has more instructions than any checkpoint.
+        It has more instructions, objects or text than any checkpoint.
     """
-    machine = Machine(data, start)
+    machine = Machine(data, start, budget or Budget())
     try:
         return Unpickled(machine.run(), tuple(machine.persistent), machine.position)
     except ReadError:
@@ -88,9 +100,10 @@ def hashable(key: Any) -> Any:
 class Machine:
     """The stack machine: a position, a stack, its marks and the memo."""
 
-    def __init__(self, data: memoryview, start: int) -> None:
+    def __init__(self, data: memoryview, start: int, budget: Budget) -> None:
         self.data = data
         self.position = start
+        self.budget = budget
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
@@ -99,12 +112,13 @@ class Machine:
     def run(self) -> Any:
         """Execute to STOP."""
         data, size = self.data, len(self.data)
-        for _ in range(MAX_INSTRUCTIONS):
+        for used in range(self.budget.instructions):
             if self.position >= size:
                 raise cut_short()
             code = data[self.position]
             self.position += 1
             if code == STOP:
+                self.budget.instructions -= used + 1
                 return self.stack.pop()
             instruction = INSTRUCTIONS.get(code)
             if instruction is None:
@@ -112,8 +126,7 @@ class Machine:
                 msg = f"Its pickle stream {what} at {self.position - 1:,}: it was not read further."
                 raise CorruptFileError(msg)
             instruction(self)
-        msg = f"Its pickle stream has more than {MAX_INSTRUCTIONS:,} instructions: not followed."
-        raise LimitError(msg)
+        raise beyond(limit=f"{MAX_INSTRUCTIONS:,} instructions")
 
     # Bytes of the stream
 
@@ -212,25 +225,32 @@ class Machine:
             msg = "elements for something that has none"
             raise TypeError(msg)
 
+    def put_together(self, function: object, args: tuple[Any, ...]) -> None:
+        """Push a function or class with its arguments, left alone."""
+        self.budget.objects -= 1
+        if self.budget.objects < 0:
+            raise beyond(limit=f"{MAX_OBJECTS:,} objects")
+        self.push(Opaque(function, args))
+
     def call(self) -> None:
-        """REDUCE, NEWOBJ: a function or class and its arguments, put together and left alone."""
+        """REDUCE, NEWOBJ: a function or class and its arguments."""
         function, args = self.pop_many(2)
-        self.push(Opaque(function, args if isinstance(args, tuple) else (args,)))
+        self.put_together(function, args if isinstance(args, tuple) else (args,))
 
     def call_with_keywords(self) -> None:
         """NEWOBJ_EX: as before, with the keywords as a last argument."""
         cls, args, keywords = self.pop_many(3)
-        self.push(Opaque(cls, (args, keywords)))
+        self.put_together(cls, (args, keywords))
 
     def instance(self) -> None:
         """INST: a class by name, arguments since the mark."""
         cls = self.name_from_lines()
-        self.push(Opaque(cls, tuple(self.since_mark())))
+        self.put_together(cls, tuple(self.since_mark()))
 
     def instance_of(self) -> None:
         """OBJ: a class and its arguments since the mark."""
         cls, *args = self.since_mark()
-        self.push(Opaque(cls, tuple(args)))
+        self.put_together(cls, tuple(args))
 
     def build(self) -> None:
         """BUILD: a state for the object on the stack."""
@@ -277,25 +297,9 @@ def cut_short() -> CorruptFileError:
     )
 
 
-def text_of_python_2(raw: bytes) -> str | bytes:
-    """A string of Python 2 is text or raw data; nobody knows which."""
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw
-
-
-def quoted(raw: bytes) -> bytes:
-    """The content of a quoted, escaped string of protocol 0."""
-    if len(raw) < 2 or raw[:1] != raw[-1:] or raw[:1] not in (b"'", b'"'):
-        msg = "a string without its quotes"
-        raise ValueError(msg)
-    return codecs.escape_decode(raw[1:-1])[0]
-
-
-def text(raw: bytes) -> str:
-    """UTF-8 in which pickle lets lone surrogates pass."""
-    return raw.decode("utf-8", "surrogatepass")
+def beyond(*, limit: str) -> LimitError:
+    """The error for pickles that are larger than any checkpoint's."""
+    return LimitError(f"Its pickle streams have more than {limit}: they were not followed.")
 
 
 Instruction = Callable[[Machine], object]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from filterdb.errors import CorruptFileError
 from filterdb.readers.elements import MAX_DIMENSIONS
 from filterdb.readers.pytorch.inert_objects import Global, Opaque
+from filterdb.readers.pytorch.pickle_text import MAX_LENGTH_OF_PYTHON_2
 from filterdb.readers.state_dict import Array
 
 RECONSTRUCT = re.compile(r"numpy\.(core|_core)\.multiarray\._reconstruct")
@@ -81,7 +82,9 @@ def stored_length(stored: Any) -> int:
         inner = stored.args[0] if stored.args else b""
         return len(inner) if isinstance(inner, str | bytes) else -1
     if isinstance(stored, str):  # raw data of Python 2 that happened to be text
-        return len(stored.encode("utf-8", "surrogatepass"))
+        # Python 2's longer strings never become text: this one is not honest, so not looked at.
+        short = len(stored) <= MAX_LENGTH_OF_PYTHON_2
+        return len(stored.encode("utf-8", "surrogatepass")) if short else -1
     return len(stored) if isinstance(stored, bytes) else -1
 
 

@@ -17,7 +17,7 @@ from filterdb.readers.format import Format
 from filterdb.readers.head import Head
 from filterdb.readers.mapping import map_file
 from filterdb.readers.pytorch.inert_objects import Persistent, as_key, is_number
-from filterdb.readers.pytorch.inert_pickle import Unpickled, unpickle
+from filterdb.readers.pytorch.inert_pickle import Budget, Unpickled, unpickle
 from filterdb.readers.pytorch.tensors import (
     Storage,
     TorchObjects,
@@ -51,14 +51,14 @@ def read(head: Head) -> Contents:
     CorruptFileError
         The file is cut short, or contradicts itself.
     LimitError
-        Views expand out of proportion to the file.
+        Views expand out of proportion to the file, or its pickles are endless.
     """
     data = map_file(head.path)
-    view = data.data
+    view, budget = data.data, Budget()
     position = 0
     streams: list[Unpickled] = []
     for expected in (MAGIC, PROTOCOL, None, None, None):
-        streams.append(unpickle(view, position))
+        streams.append(unpickle(view, position, budget))
         value = streams[-1].value
         if expected is not None and value != expected:
             found = f" {value}" if is_number(value) else ""

@@ -19,7 +19,7 @@ from filterdb.readers.format import Format
 from filterdb.readers.head import Head
 from filterdb.readers.mapping import map_file
 from filterdb.readers.pytorch.inert_objects import Persistent, as_key
-from filterdb.readers.pytorch.inert_pickle import unpickle
+from filterdb.readers.pytorch.inert_pickle import Budget, unpickle
 from filterdb.readers.pytorch.stream_checkpoint import part_of, storage_at
 from filterdb.readers.pytorch.tensors import (
     Storage,
@@ -65,9 +65,10 @@ def read(head: Head) -> Contents:
     for name in ("storages", "tensors", "pickle"):
         if name not in members:
             raise cut_short(member=name)
-    storages = read_storages(members["storages"])
-    tensors = read_tensors(members["tensors"], storages)
-    content = unpickle(members["pickle"].data)
+    budget = Budget()
+    storages = read_storages(members["storages"], budget)
+    tensors = read_tensors(members["tensors"], storages, budget)
+    content = unpickle(members["pickle"].data, 0, budget)
     objects = TorchObjects(partial(find_tensor, tensors))
     return checkpoint_contents(content.value, objects, file_size=head.size, notes=(NOTE,))
 
@@ -103,19 +104,19 @@ def headers(data: NDArray[np.uint8]) -> list[tuple[str, int, int]]:
     return found
 
 
-def read_storages(data: NDArray[np.uint8]) -> dict[str, Storage]:
+def read_storages(data: NDArray[np.uint8], budget: Budget) -> dict[str, Storage]:
     """A count; for each its key, device and class, and the elements; then views of them."""
     view = data.data
-    head = unpickle(view)
+    head = unpickle(view, 0, budget)
     position = head.end
     found: dict[str, Storage] = {}
     for _ in range(count_of(head.value, len(data))):
-        stream = unpickle(view, position)
+        stream = unpickle(view, position, budget)
         if not isinstance(stream.value, tuple) or len(stream.value) != 3:
             raise cut_short(member="storages")
         key, _, kind = stream.value
         found[as_key(key)], position = storage_at(data, stream.end, storage_dtype(kind))
-    views = unpickle(view, position).value
+    views = unpickle(view, position, budget).value
     for entry in views if isinstance(views, list) else ():
         if not isinstance(entry, tuple) or len(entry) != 4 or as_key(entry[1]) not in found:
             raise cut_short(member="storages")
@@ -124,14 +125,16 @@ def read_storages(data: NDArray[np.uint8]) -> dict[str, Storage]:
     return found
 
 
-def read_tensors(data: NDArray[np.uint8], storages: dict[str, Storage]) -> dict[str, Array | str]:
+def read_tensors(
+    data: NDArray[np.uint8], storages: dict[str, Storage], budget: Budget
+) -> dict[str, Array | str]:
     """A count; for each its key, storage and class, and dimensions, shape, strides, offset."""
     view = data.data
-    head = unpickle(view)
+    head = unpickle(view, 0, budget)
     position = head.end
     found: dict[str, Array | str] = {}
     for _ in range(count_of(head.value, len(data))):
-        stream = unpickle(view, position)
+        stream = unpickle(view, position, budget)
         if not isinstance(stream.value, tuple) or len(stream.value) != 3:
             raise cut_short(member="tensors")
         key, storage_key, _ = stream.value

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from filterdb.errors import CorruptFileError
+from filterdb.errors import CorruptFileError, LimitError
 from filterdb.layer import Contents, Skipped
 from filterdb.readers import elements
-from filterdb.readers.limits import check_expansion
+from filterdb.readers.limits import EXPANSION, check_expansion
 from filterdb.readers.pytorch.inert_objects import (
     Global,
     Opaque,
@@ -27,6 +27,7 @@ from filterdb.readers.pytorch.inert_objects import (
     parts_of,
 )
 from filterdb.readers.pytorch.numpy_pickle import is_shape, numpy_array
+from filterdb.readers.pytorch.quantised import dequantise, listed
 from filterdb.readers.state_dict import Array, select
 
 STORAGES = {
@@ -63,6 +64,11 @@ PARTS = (dict, list, tuple, Opaque, Persistent)
 SMALL = 2**16
 MOST_REPEATS = 64
 """A view of more elements than SMALL that repeats its storage more often is no weight."""
+
+ALLOWANCE_OF_VIEWS = 2**24
+"""Bytes that all views of tiny storages together may claim."""
+MAX_PARTS = 4_000_000
+"""Twice what the instructions of a checkpoint can make, unless objects share their parts."""
 
 Values = Callable[[], NDArray[np.uint8]]
 
@@ -104,6 +110,7 @@ class TorchObjects:
     def __init__(self, find_storage: FindStorage) -> None:
         self.find_storage = find_storage
         self.known: dict[int, Array | str | None] = {}
+        self.parts_seen = 0
 
     def array(self, value: object) -> Array | str | None:
         """The tensor or NumPy array that an object stands for.
@@ -146,10 +153,11 @@ class TorchObjects:
         if name == "_rebuild_qtensor":
             return self.quantised(call.args)
         if name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3"):
-            extra = call.args[6] if len(call.args) > 6 else None
-            dtype = extra.name if name.endswith("v3") and isinstance(extra, Global) else None
-            found = self.strided(call.args, dtype)
-            negated = isinstance(extra, dict) and extra.get("neg") is True
+            kind, marks = (*call.args[6:8], None, None)[:2]
+            if not name.endswith("v3"):
+                kind, marks = None, kind
+            found = self.strided(call.args, kind.name if isinstance(kind, Global) else None)
+            negated = isinstance(marks, dict) and marks.get("neg") is True
             return negative(found) if negated and isinstance(found, Array) else found
         reasons = {
             "_rebuild_sparse_tensor": "a sparse tensor: only dense ones are read",
@@ -169,7 +177,7 @@ class TorchObjects:
             return "an expanded view: it repeats a few values instead of holding weights"
         stored = QUANTISED.get(dtype, dtype)
         if stored not in elements.READABLE or stored in elements.PACKED:
-            return f"its element type {dtype} is not one of plain real numbers"
+            return f"its element type {dtype:.40} is not one of plain real numbers"
         return Array(shape, dtype, partial(load_strided, storage, stored, offset, shape, strides))
 
     def quantised(self, args: tuple[Any, ...]) -> Array | str:
@@ -192,13 +200,13 @@ class TorchObjects:
             count = codes.shape[axis]
             scale, zero = self.numbers(scales, count), self.numbers(zeros, count)
             return Array(codes.shape, codes.dtype, partial(dequantise, codes, scale, zero, axis))
-        return f"its quantisation scheme {scheme or 'of unknown name'} is not known"
+        return f"its quantisation scheme {scheme or 'of unknown name':.40} is not known"
 
     def numbers(self, given: Any, count: int) -> Array:
         """The scales or zero points of the channels: a tensor, or a list in old files."""
-        if isinstance(given, list) and all(is_number(number) for number in given):
-            values = np.asarray(given, dtype=np.float64)
-            found: Array | str | None = Array(values.shape, "float64", lambda: values)
+        if isinstance(given, list):
+            # Looked at when asked for: many tensors may share one list of a million numbers.
+            found: Array | str | None = Array((len(given),), "float64", partial(listed, given))
         else:
             found = self.array(given)
         if not isinstance(found, Array) or found.shape != (count,):
@@ -228,7 +236,14 @@ class TorchObjects:
             pairs = parts_of(value)
         else:
             return
-        for key, part in pairs:
+        for pair in pairs:
+            self.parts_seen += 1
+            if self.parts_seen > MAX_PARTS:
+                msg = f"Its objects share more than {MAX_PARTS:,} parts: they were not followed."
+                raise LimitError(msg)
+            if not isinstance(pair, list | tuple) or len(pair) != 2:
+                continue
+            key, part = pair
             number = type(key) is int and abs(key) < 2**63
             if (isinstance(key, str) or number) and isinstance(part, PARTS) and part:
                 yield str(key), part
@@ -256,7 +271,7 @@ def unwrap(call: Opaque) -> object:
 
 def as_sizes(sizes: Any) -> Any:
     """A shape as a plain tuple: torch.Size and lists stand for one."""
-    if isinstance(sizes, Opaque) and str(sizes.function) == "torch.Size" and sizes.args:
+    if isinstance(sizes, Opaque) and sizes.function == Global("torch", "Size") and sizes.args:
         sizes = sizes.args[0]
     return tuple(sizes) if isinstance(sizes, list) and len(sizes) < 100 else sizes
 
@@ -265,7 +280,7 @@ def storage_dtype(kind: Any) -> str:
     """Element type of a storage class, whatever device it was on."""
     name = kind.name if isinstance(kind, Global) else ""
     if name not in STORAGES:
-        msg = f"It holds a storage of the unknown type {name or 'of no name'!r}."
+        msg = f"It holds a storage of the unknown type {name[:40] or 'of no name'!r}."
         raise CorruptFileError(msg)
     return STORAGES[name]
 
@@ -325,23 +340,6 @@ def negative(array: Array) -> Array:
     return Array(array.shape, array.dtype, lambda: np.negative(array.load()))
 
 
-def dequantise(
-    codes: Array, scale: Array | float, zero: Array | float, axis: int | None
-) -> NDArray[np.float32]:
-    """``(code - zero) * scale``, float32."""
-    if 0 in codes.shape:
-        return np.zeros(codes.shape, np.float32)
-
-    def along_axis(given: Array | float) -> NDArray[np.float64]:
-        if not isinstance(given, Array):
-            return np.asarray(given, dtype=np.float64)
-        values = np.asarray(given.load(), dtype=np.float64)
-        return values.reshape([-1 if i == axis else 1 for i in range(len(codes.shape))])
-
-    shifted = np.asarray(codes.load(), dtype=np.float64) - along_axis(zero)
-    return (shifted * along_axis(scale)).astype(np.float32)
-
-
 def contradiction(*, what: str) -> CorruptFileError:
     """The error for a tensor that cannot be what it says."""
     return CorruptFileError(
@@ -354,6 +352,7 @@ def checkpoint_contents(
     objects: TorchObjects,
     *,
     file_size: int,
+    unpacked_size: int = 0,
     format_name: str = "pytorch",
     notes: tuple[str, ...] = (),
 ) -> Contents:
@@ -367,6 +366,10 @@ def checkpoint_contents(
     chosen = select(root, objects)
     wanted = sum(4 * prod(tensor.shape) for tensor in chosen.tensors)
     check_expansion(wanted, file_size, "The sum of its tensors")
+    held = max(file_size, unpacked_size)
+    if wanted > EXPANSION * held + ALLOWANCE_OF_VIEWS:
+        msg = f"The sum of its tensors claims {wanted:,} bytes of {held:,}: out of proportion."
+        raise LimitError(msg)
     return Contents(
         format=format_name,
         tensors=chosen.tensors,

@@ -19,7 +19,7 @@ from filterdb.readers.pytorch.inert_objects import (
     as_key,
     attributes,
 )
-from filterdb.readers.pytorch.inert_pickle import Unpickled, unpickle
+from filterdb.readers.pytorch.inert_pickle import Budget, Unpickled, unpickle
 from filterdb.readers.pytorch.tensors import (
     Storage,
     TorchObjects,
@@ -33,12 +33,18 @@ FORMAT = Format(
 )
 
 PICKLE = "/data.pkl"
+BESIDE = ("version", "byteorder", "constants.pkl", "data/")
+"""Members, or beginnings of their names, that torch writes into the same folder."""
+MAX_PICKLE = 2**28
 MAX_DEFLATED_PICKLE = 16_000_000
+"""Pickles of thousands of tensors take less than 1 MB; stored, they may hold arrays."""
 
 
 def matches(head: Head) -> bool:
-    """A ZIP archive with a ``data.pkl`` in a folder of any name."""
-    return head.is_zip and any(name.endswith(PICKLE) for name in head.zip_names)
+    """A ZIP archive with a ``data.pkl`` in a folder of any name, and what torch puts beside it."""
+    folders = {name.removesuffix("data.pkl") for name in head.zip_names if name.endswith(PICKLE)}
+    beside = tuple(folder + name for folder in folders for name in BESIDE)
+    return any(name.startswith(beside) for name in head.zip_names)
 
 
 def read(head: Head) -> Contents:
@@ -59,7 +65,11 @@ def read(head: Head) -> Contents:
         archive.constants = {id(reference) for reference in constants.persistent}
         root, format_name = with_constants(root, constants.value), "torchscript"
     return checkpoint_contents(
-        root, TorchObjects(archive.find_storage), file_size=head.size, format_name=format_name
+        root,
+        TorchObjects(archive.find_storage),
+        file_size=head.size,
+        unpacked_size=sum(member.size for member in archive.members.members.values()),
+        format_name=format_name,
     )
 
 
@@ -82,6 +92,7 @@ class TorchArchive:
         pickles = [name for name in members.members if name.endswith(PICKLE)]
         self.folder = min(pickles, key=len).removesuffix("data.pkl")
         self.constants: set[int] = set()
+        self.budget = Budget()
         self.storages: dict[tuple[str, str], Storage] = {}
         order = b"little"
         if self.has("byteorder"):
@@ -100,13 +111,16 @@ class TorchArchive:
         Raises
         ------
         LimitError
-            It is compressed and unfolds to more than any checkpoint's: torch does not compress.
+            It is longer than any checkpoint's, or long and compressed, which torch never does.
         """
-        member = self.members.members.get(self.folder + name)
-        if member is not None and member.deflated and member.size > MAX_DEFLATED_PICKLE:
+        member = self.members.members[self.folder + name]
+        if member.deflated and member.size > MAX_DEFLATED_PICKLE:
             msg = f"Its {name} unfolds to {member.size:,} bytes: pack it again uncompressed."
             raise LimitError(msg)
-        return unpickle(self.members.bytes_of(self.folder + name).data)
+        if member.size > MAX_PICKLE:
+            msg = f"Its {name} has {member.size:,} bytes, more than {MAX_PICKLE:,}: not followed."
+            raise LimitError(msg)
+        return unpickle(self.members.bytes_of(member.name).data, 0, self.budget)
 
     def find_storage(self, reference: Persistent) -> Storage | None:
         """The storage that ``("storage", class, key, device, length)`` refers to."""

@@ -122,8 +122,8 @@ def is_caffe(head: Head) -> bool:
             and any(re.search(rb'"[\x01-\x40][\x20-\x7e]+\(?', layer) for layer in older)
         )
     text = text_of(head) or ""
-    return bool(re.search(r"^\s*layers?\s*\{", text, re.MULTILINE)) and bool(
-        re.search(r"^\s*(type|top|bottom)\s*:", text, re.MULTILINE)
+    return bool(re.search(r"^\s*+layers?\s*+\{", text, re.MULTILINE)) and bool(
+        re.search(r"^\s*+(type|top|bottom)\s*+:", text, re.MULTILINE)
     )
 
 

@@ -255,7 +255,7 @@ NO_NETWORKS = tuple(
     Recognised(name, title, mend, matches, model=False)
     for name, title, mend, matches in (
         ("empty", "an empty file", DOWNLOAD_AGAIN, is_empty),
-        ("zeros", "a file of nothing but zero bytes", DOWNLOAD_AGAIN, is_zeros),
+        ("zeros", "a file of zero bytes wherever it was looked at", DOWNLOAD_AGAIN, is_zeros),
         (
             "git-lfs",
             "a Git LFS pointer",
