@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filterdb.errors import CorruptFileError, LimitError, ReadError
-from filterdb.readers.pytorch import inert_pickle
+from filterdb.readers.pytorch import inert_pickle, pickle_text, tensors
 from filterdb.readers.pytorch.inert_objects import Global, Opaque, Persistent
 from filterdb.readers.pytorch.inert_pickle import unpickle
 from filterdb.readers.pytorch.tensors import TorchObjects
@@ -181,6 +181,47 @@ def test_too_many_instructions_are_a_limit(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(inert_pickle, "MAX_INSTRUCTIONS", 1000)
     with pytest.raises(LimitError, match="1,000 instructions"):
         unpickle(memoryview(b"N0" * 600 + b"N."))
+
+
+@pytest.mark.parametrize("code", [b"c\n\n)R", b"c\n\n)\x81", b"c\n\n)}\x92", b"(i\n\n", b"(No"])
+def test_too_many_objects_are_a_limit(monkeypatch: pytest.MonkeyPatch, code: bytes) -> None:
+    monkeypatch.setattr(inert_pickle, "MAX_OBJECTS", 10)
+    assert unpickle(memoryview(code * 10 + b"."))
+    with pytest.raises(LimitError, match="more than 10 objects"):
+        unpickle(memoryview(code * 11 + b"."))
+
+
+def test_one_character_does_not_widen_a_long_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pickle_text, "MAX_TEXT", 100)
+    for value in ("\N{GRINNING FACE}" * 25, "\xff\0" * 1000):
+        for protocol in range(1, 6):
+            assert unpickle(memoryview(pickle.dumps(value, protocol))).value == value
+    with pytest.raises(LimitError, match="a text of 1,004 bytes"):
+        unpickle(memoryview(pickle.dumps("\N{GRINNING FACE}" + "a" * 1000, 2)))
+    face = "\N{GRINNING FACE}".encode()
+    for times, kind in ((1000, str), (2000, bytes)):
+        raw = face * times
+        found = unpickle(memoryview(b"T" + struct.pack("<I", len(raw)) + raw + b".")).value
+        assert isinstance(found, kind)
+
+
+SHARED = {
+    "arguments": b"h\1h\0\x85R",
+    "states": b"h\1)Rh\2}\x86b",
+    "modules": b"h\1)R}" + text("_modules") + b"h\2sb",
+}
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("what", SHARED)
+def test_objects_that_share_their_parts(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    monkeypatch.setattr(tensors, "MAX_PARTS", 50_000)
+    parts = b"(" + b"N" * 5000 + b"lq\0cx\ny\nq\1}(" + b"".join(
+        b"M" + struct.pack("<H", i) + b"N" for i in range(5000)
+    ) + b"uq\2"  # fmt: skip
+    stream = b"(" + parts + SHARED[what] * 1000 + b"l."
+    with pytest.raises(LimitError, match="share more than 50,000 parts"):
+        walk(unpickle(memoryview(stream)).value)
 
 
 def test_a_megabyte_in_a_second() -> None:

@@ -131,6 +131,32 @@ def test_wrapped_and_normed_modules_keep_their_facts() -> None:
     np.testing.assert_allclose(found["up.weight"].load(), want, rtol=1e-5)
 
 
+def test_a_weight_whose_rule_is_not_followed_is_asked_of_its_layer() -> None:
+    module = Network()
+    parametrizations = torch.nn.utils.parametrizations
+    parametrizations.orthogonal(module.first)
+    parametrizations.spectral_norm(parametrizations.weight_norm(module.depthwise))
+    found = {tensor.name: tensor for tensor in from_live(module).tensors}
+    assert list(found) == ["first.bias", "first.weight", "depthwise.bias", "depthwise.weight",
+                           *list(module.state_dict())[-6:]]  # fmt: skip
+    assert found["first.weight"].conv.stride == (2, 2)
+    module.eval()
+    for name in ("first", "depthwise"):
+        want = getattr(module, name).weight.detach().numpy()
+        np.testing.assert_allclose(found[f"{name}.weight"].load(), want, rtol=1e-5)
+    (weight, _) = from_live({"net": parametrizations.orthogonal(torch.nn.Conv2d(4, 4, 3))}).tensors[
+        ::-1
+    ]
+    assert weight.name == "weight"
+
+
+def test_a_lazy_layer_says_what_to_do() -> None:
+    contents = from_live(torch.nn.Sequential(torch.nn.LazyConv2d(3, 3), torch.nn.Conv2d(3, 2, 3)))
+    assert [tensor.name for tensor in contents.tensors] == ["1.weight", "1.bias"]
+    assert {item.name for item in contents.skipped} == {"0.weight", "0.bias"}
+    assert "run the module once" in contents.skipped[0].reason
+
+
 def test_a_single_layer() -> None:
     (weight, _) = from_live(torch.nn.Conv2d(4, 4, 3, groups=2)).tensors
     assert weight.conv.groups == 2

@@ -243,6 +243,15 @@ def test_parts_that_do_not_fit_stay() -> None:
         bag(weight=1.0, weight_g=np.ones((3, 1, 1, 1)), weight_v=np.ones((3, 2, 3, 3))),
         bag(weight_orig=np.ones((3, 2)), weight_mask=np.ones((2, 3))),
         bag(weight_g=np.ones((0, 1)), weight_v=np.ones((0, 3))),
+        bag(
+            parametrizations__weight__original=np.ones((3, 2, 3, 3)),
+            parametrizations__weight__0__base=np.ones((3, 2, 3, 3)),
+        ),
+        bag(
+            parametrizations__weight__original0=np.ones((3, 1, 1, 1)),
+            parametrizations__weight__original1=np.ones((3, 2, 3, 3)),
+            parametrizations__weight__1__base=np.ones((3, 2, 3, 3)),
+        ),
     ):
         assert tidy(parts) == (parts, [])
 

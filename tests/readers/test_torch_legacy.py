@@ -21,8 +21,9 @@ from checkpoints import (
     values,
 )
 
-from filterdb.errors import CorruptFileError
+from filterdb.errors import CorruptFileError, LimitError
 from filterdb.readers.head import Head
+from filterdb.readers.pytorch import inert_pickle
 from filterdb.readers.pytorch import stream_checkpoint as torch_legacy
 
 torch = pytest.importorskip("torch")
@@ -104,4 +105,41 @@ def test_another_protocol_is_refused(tmp_path: Path) -> None:
     data = (tmp_path / "a.pth").read_bytes()
     (tmp_path / "a.pth").write_bytes(data.replace(pickle.dumps(1001, 2), pickle.dumps(1002, 2)))
     with pytest.raises(CorruptFileError, match="1002"):
+        read(tmp_path / "a.pth")
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "protocol",
+    [b")" + b"2\x86" * 60, b")" + b"\x85" * 100_000, b"\x8b\xb8\x0b\0\0" + b"\x7f" * 3000],
+)
+def test_a_protocol_is_never_turned_into_text(tmp_path: Path, protocol: bytes) -> None:
+    path = tmp_path / "a.pth"
+    legacy_checkpoint(path, root())
+    path.write_bytes(
+        path.read_bytes().replace(pickle.dumps(1001, 2), b"\x80\x02" + protocol + b".")
+    )
+    with pytest.raises(CorruptFileError, match="protocol is not torch's"):
+        read(path)
+
+
+def test_nothing_is_followed_behind_a_wrong_protocol(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    path.write_bytes(pickle.dumps(torch_legacy.MAGIC, 2) + pickle.dumps(1, 2) + b"\xff")
+    with pytest.raises(CorruptFileError, match="protocol 1 is not"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "words"),
+    [("MAX_INSTRUCTIONS", 300, "300 instructions"), ("MAX_OBJECTS", 100, "100 objects")],
+)
+def test_all_pickles_share_one_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, words: str
+) -> None:
+    monkeypatch.setattr(inert_pickle, limit, value)
+    head = [pickle.dumps(part, 2) for part in (torch_legacy.MAGIC, 1001)]
+    each = b"(" + b"(i\n\n" * 60 + b"l."
+    (tmp_path / "a.pth").write_bytes(b"".join([*head, each * 3]))
+    with pytest.raises(LimitError, match=words):
         read(tmp_path / "a.pth")

@@ -25,7 +25,8 @@ from checkpoints import (
     zip_checkpoint,
 )
 
-from filterdb.errors import CorruptFileError, LimitError, ReadError
+from filterdb.errors import CorruptFileError, LimitError, ReadError, UnsupportedFormatError
+from filterdb.readers.pytorch import zip_checkpoint as zip_reader
 
 torch = pytest.importorskip("torch")
 SEED = torch.Generator().manual_seed(3)
@@ -128,12 +129,13 @@ def test_what_is_not_real_and_dense_is_skipped_with_its_reason(tmp_path: Path) -
         "complex": random(3, 3).to(torch.complex64),
         "sparse": torch.eye(3).to_sparse(),
         "meta": torch.zeros(3, 3, device="meta"),
+        "lazy": torch.nn.LazyConv2d(3, 3).weight,
     }
     torch.save(state, tmp_path / "a.pth")
     contents = read(tmp_path / "a.pth")
     assert [t.name for t in contents.tensors] == ["conv.weight"]
     reasons = {item.name: item.reason for item in contents.skipped}
-    assert set(reasons) == {"complex", "sparse", "meta"}
+    assert set(reasons) == {"complex", "sparse", "meta", "lazy"}
     assert "complex64" in reasons["complex"]
     assert "sparse" in reasons["sparse"]
 
@@ -421,6 +423,16 @@ def test_a_file_cut_anywhere_is_an_error(tmp_path: Path) -> None:
             values(read(whole))
 
 
+def doubled(times: int = 60) -> bytes:
+    """A tuple of tuples, shared: some bytes that would be exabytes as text."""
+    return b"(t" + b"2\x86" * times
+
+
+HUGE = b"\x8b" + (3000).to_bytes(4, "little") + b"\x7f" * 3000
+"""An integer of more digits than Python turns into text, or into a float."""
+NO_KEYS = {"doubled": doubled(), "deep": b")" + b"\x85" * 100_000, "huge": HUGE}
+
+
 def test_quantisation_that_lies(tmp_path: Path) -> None:
     def with_scheme(scheme: bytes) -> bytes:
         return (
@@ -433,6 +445,9 @@ def test_quantisation_that_lies(tmp_path: Path) -> None:
         b"ctorch\nper_tensor_affine\nNN": "scale and zero point",
         b"ctorch\nper_channel_affine\n]]K\x00": "2 channels",
         b"ctorch\nper_channel_affine\n]]K\x09": "axis 9",
+        b"ctorch\nper_channel_affine\n]]" + doubled(): "quantisation axis is none",
+        b"ctorch\nper_channel_affine\n]]" + HUGE: "quantisation axis is none",
+        b"ctorch\nper_tensor_affine\n" + HUGE + b"K\x00": "scale and zero point",
     }
     for scheme, message in lies.items():
         zip_checkpoint(tmp_path / "a.pth", with_scheme(scheme))
@@ -451,18 +466,63 @@ def test_every_container_says_pytorch(tmp_path: Path, container: str) -> None:
     np.testing.assert_array_equal(values(contents)["conv.weight"], WEIGHT)
 
 
-def doubled(times: int = 60) -> bytes:
-    """A tuple of tuples, shared: some bytes that would be exabytes as text."""
-    return b"(t" + b"2\x86" * times
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("container", ["zip", "legacy"])
+@pytest.mark.parametrize("key", NO_KEYS)
+def test_a_storage_key_is_never_turned_into_text(tmp_path: Path, key: str, container: str) -> None:
+    write = {"zip": zip_checkpoint, "legacy": legacy_checkpoint}[container]
+    weight = tensor(of=storage().replace(text("0"), NO_KEYS[key], 1))
+    write(tmp_path / "a.pth", root(weight=weight))
+    with pytest.raises(CorruptFileError, match="no sound key"):
+        read(tmp_path / "a.pth")
 
 
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize(
-    "key", [doubled(), b"\x8b" + (3000).to_bytes(4, "little") + b"\x7f" * 3000, b"N"]
-)
-def test_a_storage_key_is_never_turned_into_text(tmp_path: Path, key: bytes) -> None:
-    zip_checkpoint(tmp_path / "a.pth", root(weight=tensor(of=storage().replace(text("0"), key, 1))))
-    with pytest.raises(ReadError):
+@pytest.mark.parametrize("key", NO_KEYS)
+def test_other_keys_are_passed_over(tmp_path: Path, key: str) -> None:
+    ordered = b"ccollections\nOrderedDict\n)R" + NO_KEYS[key] + tensor() + b"s"
+    zip_checkpoint(tmp_path / "a.pth", root(ordered))
+    assert list(values(read(tmp_path / "a.pth"))) == ["conv.weight"]
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("size", NO_KEYS)
+def test_a_computed_size_is_never_turned_into_text(tmp_path: Path, size: str) -> None:
+    weight = tensor().replace(numbers((2, 3, 3, 3)), NO_KEYS[size] + b")R", 1)
+    zip_checkpoint(tmp_path / "a.pth", root(weight=weight))
+    with pytest.raises(CorruptFileError, match="contradicts itself"):
+        read(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(("marks", "sign"), [(b"}", 1), (b"}" + text("neg") + b"\x88s", -1)])
+def test_tensors_of_the_third_version(tmp_path: Path, marks: bytes, sign: int) -> None:
+    begin = tensor().replace(b"_v2", b"_v3").removesuffix(b"tR")
+    for kind in (b"ctorch\nfloat32\n", b"K\x05"):
+        zip_checkpoint(tmp_path / "a.pth", root(weight=begin + kind + marks + b"tR"))
+        found = values(read(tmp_path / "a.pth"))["conv.weight"]
+        np.testing.assert_array_equal(found, sign * WEIGHT)
+
+
+def test_an_infinite_scale_is_a_value(tmp_path: Path) -> None:
+    begin = b"\x80\x02}" + text("conv.weight") + b"ctorch._utils\n_rebuild_qtensor\n("
+    scheme = b"(ctorch\nper_tensor_affine\nG\x7f\xe0" + bytes(6) + b"K\x00t"
+    weight = storage("QInt8Storage") + number(0) + numbers((2, 3, 3, 3)) + numbers((27, 9, 3, 1))
+    zip_checkpoint(tmp_path / "a.pth", begin + weight + scheme + b"\x89NtRs.", {"0": b"\x7f" * 54})
+    assert np.isinf(values(read(tmp_path / "a.pth"))["conv.weight"]).all()
+
+
+def test_a_zip_archive_needs_more_than_a_name(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
+        archive.writestr("a/data.pkl", root())
+        archive.writestr("b/version", "3")
+    with pytest.raises(UnsupportedFormatError, match="ZIP archive"):
+        read(tmp_path / "a.pth")
+
+
+def test_a_stored_pickle_has_its_limit_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zip_reader, "MAX_PICKLE", 100)
+    zip_checkpoint(tmp_path / "a.pth", root())
+    with pytest.raises(LimitError, match="more than 100: not followed"):
         read(tmp_path / "a.pth")
 
 

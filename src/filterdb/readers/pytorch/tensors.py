@@ -67,8 +67,8 @@ MOST_REPEATS = 64
 
 ALLOWANCE_OF_VIEWS = 2**24
 """Bytes that all views of tiny storages together may claim."""
-MAX_PARTS = 4_000_000
-"""Twice what the instructions of a checkpoint can make, unless objects share their parts."""
+MAX_PARTS = 2_000_000
+"""As many as a checkpoint has instructions: more there are only where objects share parts."""
 
 Values = Callable[[], NDArray[np.uint8]]
 
@@ -161,6 +161,7 @@ class TorchObjects:
             return negative(found) if negated and isinstance(found, Array) else found
         reasons = {
             "_rebuild_sparse_tensor": "a sparse tensor: only dense ones are read",
+            "UninitializedParameter": "a lazy parameter that never got its shape",
             "_rebuild_nested_tensor": "a nested tensor: only dense ones are read",
             "_rebuild_meta_tensor_no_storage": "a tensor of the meta device, which has no values",
             "_rebuild_wrapper_subclass": "a tensor subclass that keeps its values elsewhere",
