@@ -91,3 +91,12 @@ def test_names_from_a_file_are_never_markup(run: Run, tmp_path: Path) -> None:
     result = run("check", save(tmp_path / "net.safetensors", arrays))
     assert "[red]" in result.stdout
     assert "\x1b" not in result.stdout
+
+
+def test_a_healthy_network_does_not_hide_its_degenerate_layers(run: Run, tmp_path: Path) -> None:
+    from networks import network, save
+
+    path = save(tmp_path / "net.safetensors", network("healthy", "sparse", "healthy"))
+    result = run("check", path)
+    assert "healthy  (" in result.stdout
+    assert "% degenerate)" in result.stdout

@@ -41,7 +41,9 @@ def show_network(result: Check, *, limit: int | None) -> None:
     if file.producer and file.producer != file.format:
         source += f", {file.producer}"
     name = plain(Path(file.source).name)
-    show(f"[bold]{name}[/]  ({plain(source)})  {verdict_text(result.verdict)}")
+    share = result.degenerate_share
+    mixed = f"  ({share:.0%} degenerate)" if share and result.verdict == "healthy" else ""
+    show(f"[bold]{name}[/]  ({plain(source)})  {verdict_text(result.verdict)}{mixed}")
     for reason in result.reasons:
         show(plain(reason), indent=2)
     for note in file.notes:
