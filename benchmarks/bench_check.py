@@ -13,15 +13,14 @@ import torch
 import torchconvquality
 
 import filterdb
-
-WIDTHS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
+import vgg16
 
 
 @pytest.fixture(scope="module")
 def vgg():
     torch.manual_seed(0)
     channels, layers = 3, []
-    for width in WIDTHS:
+    for width in vgg16.WIDTHS:
         layers += [torch.nn.Conv2d(channels, width, 3), torch.nn.ReLU()]
         channels = width
     return torch.nn.Sequential(*layers)
@@ -37,7 +36,7 @@ def checkpoint(vgg, tmp_path_factory):
 @pytest.mark.benchmark(group="check")
 def test_filterdb(benchmark, checkpoint):
     result = benchmark.pedantic(filterdb.check, args=(checkpoint,), rounds=15, warmup_rounds=3)
-    assert result.coverage["filters"] == 1_634_496
+    assert result.coverage["filters"] == vgg16.N_FILTERS
 
 
 @pytest.mark.benchmark(group="check")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from filterdb.errors import as_read_error
+from filterdb.errors import while_reading
 from filterdb.layer import ConvLayer, ModelFile
 from filterdb.reading import Source, read
 from filterdb.stats.quality import LayerQuality, layer_quality
@@ -230,12 +230,8 @@ def check_layer(
     layer: ConvLayer, thresholds: Thresholds = DEFAULT_THRESHOLDS, visit: Visitor | None = None
 ) -> LayerCheck:
     """Measure one layer."""
-    try:
+    with while_reading(layer=layer.name):
         weights = layer.weights
-    except Exception as error:
-        told = as_read_error(error)
-        cause = error.__cause__ if told is error else error
-        raise told.at(layer=layer.name) from cause
     if visit is not None:
         visit(layer, weights)
     quality = layer_quality(weights, sparsity_eps=thresholds.sparsity_eps)

@@ -26,6 +26,8 @@ the boundary that does attaches it with :meth:`ReadError.at`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self
 
 
@@ -80,6 +82,17 @@ def as_read_error(error: Exception) -> ReadError:
         f"Reading it failed in an unforeseen way ({kind}: {error!s:.200}). The file is probably "
         "damaged; if it is not, please report this."
     )
+
+
+@contextmanager
+def while_reading(*, file: str | None = None, layer: str | None = None) -> Iterator[None]:
+    """Turn whatever is raised inside into a :class:`ReadError` that names the file or the layer."""
+    try:
+        yield
+    except Exception as error:
+        told = as_read_error(error)
+        cause = error.__cause__ if told is error else error
+        raise told.at(file=file, layer=layer) from cause
 
 
 class UnknownFormatError(ReadError):

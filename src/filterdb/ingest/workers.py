@@ -22,7 +22,7 @@ from pathlib import Path
 from queue import LifoQueue
 from typing import IO, TypeVar
 
-from filterdb.errors import ReadError, StoreError
+from filterdb.errors import ReadError, StoreError, as_read_error
 from filterdb.ingest.intake import Fingerprint, prepare
 from filterdb.store.catalogue import NewModel
 
@@ -134,15 +134,10 @@ def guarded(work: Callable[[], Result]) -> Result | ReadError | StoreError:
     """Do some work on a file; an exception is a result, too: one bad file never stops the rest."""
     try:
         return work()
-    except (ReadError, StoreError) as error:
+    except StoreError as error:
         return error
-    except MemoryError:
-        return ReadError("There is not enough memory to read it.")
-    except OSError as error:
-        return ReadError(f"The file cannot be read: {error.strerror or error}.")
     except Exception as error:
-        kind = type(error).__name__
-        return ReadError(f"Reading it failed in an unforeseen way ({kind}: {error}).")
+        return as_read_error(error)
 
 
 class Worker:

@@ -7,11 +7,7 @@ from functools import cache
 from importlib import import_module
 from typing import cast
 
-from filterdb.errors import (
-    UnknownFormatError,
-    UnsupportedFormatError,
-    as_read_error,
-)
+from filterdb.errors import UnknownFormatError, UnsupportedFormatError, while_reading
 from filterdb.layer import Contents, Skipped
 from filterdb.readers.format import Format, Reader, Recognised
 from filterdb.readers.head import Head
@@ -67,12 +63,8 @@ def read_contents(head: Head) -> Contents:
     ReadError
         The reader gave up; the error names the file.
     """
-    try:
+    with while_reading(file=str(head.path)):
         return without_long_names(reader_for(head).read(head))
-    except Exception as error:
-        told = as_read_error(error)
-        cause = error.__cause__ if told is error else error
-        raise told.at(file=str(head.path)) from cause
 
 
 def without_long_names(contents: Contents) -> Contents:

@@ -29,7 +29,7 @@ from typing import Protocol
 
 from filterdb.errors import LimitError, ReadError
 from filterdb.layer import Loader, Skipped, Tensor
-from filterdb.readers.limits import MAX_DEPTH
+from filterdb.readers.limits import MAX_DEPTH, MAX_NAME
 from filterdb.readers.reparametrised import merge_parts
 
 OPTIMISER = re.compile(r"optim|^opt(_?\w)?$|(^|_)(lr_?)?(sched|scaler)", re.I)
@@ -39,7 +39,6 @@ AUXILIARY = re.compile(
     r"^(net|model)?_?d(_[a-z0-9]+)*$|_d$|^disc|discrim|critic|criterion|loss|perceptual|teacher",
     re.I,
 )
-MAX_NAME = 500
 MAX_TENSORS = 100_000
 MAX_STEPS = 300_000
 """Real checkpoints have names of some 100 characters, and some thousand tensors and dicts."""
