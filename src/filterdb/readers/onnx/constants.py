@@ -225,13 +225,19 @@ def reshaped(source: Constant, shape: list[int]) -> Constant:
     return then(source, partial(np.reshape, shape=tuple(shape)), shape=tuple(shape))
 
 
-def fold_dequantize(node: Node, inputs: list[Constant | None]) -> Constant:
-    """DequantizeLinear: ``(x - zero point) * scale``, per tensor or per channel."""
-    source = first(inputs)
+def quantisation_axis(node: Node) -> int:
+    """The axis along which scales and zero points run."""
     if attribute(node, "block_size", 0):
         msg = "it is quantised in blocks, which is not followed"
         raise NotFollowedError(msg)
-    axis = attribute(node, "axis", 1)
+    axis: int = attribute(node, "axis", 1)
+    return axis
+
+
+def fold_dequantize(node: Node, inputs: list[Constant | None]) -> Constant:
+    """DequantizeLinear: ``(x - zero point) * scale``, per tensor or per channel."""
+    source = first(inputs)
+    axis = quantisation_axis(node)
     return dequantized(source, argument(inputs, 1), argument(inputs, 2), axis=axis)
 
 
@@ -247,10 +253,7 @@ def dequantized(
 def fold_quantize(node: Node, inputs: list[Constant | None]) -> Constant:
     """QuantizeLinear to an integer type: only the rounding of the values remains."""
     source = first(inputs)
-    if attribute(node, "block_size", 0):
-        msg = "it is quantised in blocks, which is not followed"
-        raise NotFollowedError(msg)
-    axis = attribute(node, "axis", 1)
+    axis = quantisation_axis(node)
     scale, zero_point = (along(source, argument(inputs, i), axis) for i in (1, 2))
     default = DTYPES.get(attribute(node, "output_dtype", 0), "uint8")
     kind = zero_point.dtype if zero_point else default
