@@ -10,13 +10,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from filterdb.checking import Check, check_model
 from filterdb.errors import ReadError
 from filterdb.layer import ConvLayer
 from filterdb.reading import read
+from filterdb.stats.basis import Basis, Kernel, reference_basis
+from filterdb.stats.summary import LayerSummary, has_summary, largest, summarise
 from filterdb.store.catalogue import NewModel
 from filterdb.store.lock import ingesting
 from filterdb.store.payload import Draft, PayloadWriter, file_hash, unique_names
+from filterdb.store.summaries import read_bases
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,35 @@ class Fingerprint:
             return False
 
 
+class Summaries:
+    """Summaries of a network's layers on their way, in the bases of the database they go to.
+
+    Attributes
+    ----------
+    of_layer
+        Index of the layer -> its summary. 1x1 kernels, huge ones and weights that are not
+        finite have none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.of_layer: dict[int, LayerSummary] = {}
+        self._known = read_bases(folder)
+        self._used: dict[Kernel, Basis] = {}
+
+    @property
+    def bases(self) -> list[Basis]:
+        """The bases that were used."""
+        return list(self._used.values())
+
+    def add(self, layer: ConvLayer, weights: NDArray[np.float32]) -> None:
+        """Summarise a layer, if it can be."""
+        if not (has_summary(layer.kernel) and weights.size and np.isfinite(largest(weights))):
+            return
+        basis = self._known.get(layer.kernel) or reference_basis(layer.kernel)
+        self._used[layer.kernel] = basis
+        self.of_layer[layer.index] = summarise(weights, basis)
+
+
 def prepare(folder: Path, fingerprint: Fingerprint) -> NewModel:
     """Read and measure a file, and write its weights as a draft into a database.
 
@@ -79,14 +114,21 @@ def prepare(folder: Path, fingerprint: Fingerprint) -> NewModel:
     names = unique_names(layer.name for layer in file.layers)
     shapes = {name: layer.shape for name, layer in zip(names, file.layers, strict=True)}
     with ingesting(folder), PayloadWriter(folder, shapes) as writer:
-        check = check_model(file, visit=lambda _, weights: writer.add(weights))
+        summaries = Summaries(folder)
+
+        def keep(layer: ConvLayer, weights: NDArray[np.float32]) -> None:
+            writer.add(weights)
+            summaries.add(layer, weights)
+
+        check = check_model(file, visit=keep)
         model = model_row(check, fingerprint)
         if fingerprint.changed:
             msg = "The file changed while it was read. Ingest it again when it is complete."
             raise ReadError(msg)
         draft = writer.finish()
     skipped = [{"name": item.name, "reason": item.reason} for item in file.skipped]
-    return NewModel(model, layer_rows(check, draft), skipped, draft)
+    layers = layer_rows(check, draft)
+    return NewModel(model, layers, skipped, draft, summaries.of_layer, summaries.bases)
 
 
 def model_row(check: Check, fingerprint: Fingerprint) -> dict[str, Any]:

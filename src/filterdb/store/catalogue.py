@@ -7,24 +7,26 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, Self
 
 from filterdb._version import __version__
-from filterdb.errors import ModelNotFoundError, StoreError
+from filterdb.errors import StoreError
+from filterdb.stats.basis import Basis
+from filterdb.stats.summary import LayerSummary
 from filterdb.store import connection as connections
 from filterdb.store import schema
 from filterdb.store.columns import ensure_columns
 from filterdb.store.connection import write_failure, writing
 from filterdb.store.digest import digest_of, refresh_digest
+from filterdb.store.naming import clean, resolve
 from filterdb.store.payload import Draft, is_whole, payload_path
+from filterdb.store.summaries import chosen_bases, put_basis, put_summary
 
 Row = dict[str, Any]
-DIGITS = 18
-"""Of the largest number that surely fits into 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +44,18 @@ class NewModel:
         Columns ``name`` and ``reason``, in order.
     draft
         The payload, complete but not published.
+    summaries
+        Index of the layer -> its summary; layers that have none are left out.
+    bases
+        The bases that their histograms are in.
     """
 
     model: Row
     layers: list[Row]
     skipped: list[Row]
     draft: Draft
+    summaries: Mapping[int, LayerSummary] = field(default_factory=dict)
+    bases: Sequence[Basis] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,9 +305,20 @@ class Catalogue:
             self._put("layers", layer | {"model_id": model_id, "layer_index": index})
         for position, item in enumerate(new.skipped):
             self._put("skipped", item | {"model_id": model_id, "position": position})
+        self._put_summaries(model_id, new)
         refresh_digest(self._connection, model_id)
         companions = tuple(json.loads(row["companions"]))
         return Kept(model_id, name, len(layers), row["n_filters"], companions, added=True)
+
+    def _put_summaries(self, model_id: int, new: NewModel) -> None:
+        there = chosen_bases(self._connection)
+        for basis in new.bases:
+            put_basis(self._connection, basis)
+            if there.setdefault(basis.kernel, basis).id != basis.id:
+                msg = "The basis of the database was changed meanwhile. Ingest the file again."
+                raise StoreError(msg)
+        for index, summary in new.summaries.items():
+            put_summary(self._connection, (model_id, index), summary)
 
     def _tensors_of(self, model_id: int, layers: list[Row]) -> list[Row]:
         """Layers with the tensor names of the payload that another file of these weights made."""
@@ -342,37 +361,6 @@ class Catalogue:
         values = [clean(value) if isinstance(value, str) else value for value in row.values()]
         query = f"INSERT INTO {table} ({columns}) VALUES ({places})"  # noqa: S608
         return int(self._connection.execute(query, values).lastrowid or 0)
-
-
-def resolve(connection: sqlite3.Connection, reference: str | int) -> int:
-    """Number of the model with a name, a number, or the beginning of a file's hash.
-
-    Raises
-    ------
-    ModelNotFoundError
-        There is none, or the beginning fits several.
-    """
-    text = clean(str(reference))
-    attempts: list[tuple[str, str | int]] = [("name = ?", text)]
-    if text.isdecimal() and len(text) <= DIGITS:
-        attempts.append(("id = ?", int(text)))
-    if len(text) >= 6 and set(text) <= set("0123456789abcdef"):
-        attempts.append(("substr(sha256, 1, length(?1)) = ?1", text))
-    for condition, value in attempts:
-        query = f"SELECT id FROM models WHERE {condition}"  # noqa: S608
-        found = connection.execute(query, (value,)).fetchall()
-        if len(found) == 1:
-            return int(found[0][0])
-        if found:
-            msg = f"{text!r} fits {len(found)} models. Give more digits of the hash, or a name."
-            raise ModelNotFoundError(msg)
-    msg = f"There is no model {text!r} in the database. `filterdb models` lists their names."
-    raise ModelNotFoundError(msg)
-
-
-def clean(text: str) -> str:
-    """Text that the catalogue can hold: bytes that are no UTF-8 (odd file names) escaped."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def now() -> str:

@@ -20,7 +20,12 @@ def canonical(row: Row) -> str:
     stay as they are.
     """
     known = {name: value for name, value in row.items() if value is not None and name != "digest"}
-    return json.dumps(known, sort_keys=True, ensure_ascii=True, default=str)
+    return json.dumps(known, sort_keys=True, ensure_ascii=True, default=_shortened)
+
+
+def _shortened(value: object) -> str:
+    """Arrays by their hash, anything else that JSON lacks as text."""
+    return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else str(value)
 
 
 def digest_of(*rows: Row) -> str:
@@ -29,7 +34,10 @@ def digest_of(*rows: Row) -> str:
 
 
 def model_digest(connection: sqlite3.Connection, model_id: int) -> str:
-    """Digest of a model's row, its layers and what was skipped, as they are stored."""
+    """Digest of a model's row, its layers and what was skipped, as they are stored.
+
+    Summaries are in it by their own digests.
+    """
     rows: list[Row] = []
     for table, key, order in (
         ("models", "id", "id"),
@@ -40,6 +48,12 @@ def model_digest(connection: sqlite3.Connection, model_id: int) -> str:
         query = f"SELECT * FROM {table} WHERE {key} = ? ORDER BY {order}"  # noqa: S608
         found = connection.execute(query, (model_id,))
         rows.extend(dict(zip(columns, row, strict=True)) for row in found)
+    query = (
+        "SELECT layer_index, part, digest FROM summaries WHERE model_id = ? "
+        "ORDER BY layer_index, part"
+    )
+    found = connection.execute(query, (model_id,))
+    rows.extend({"summary": list(row)} for row in found)
     return digest_of(*rows)
 
 

@@ -114,16 +114,136 @@ def _joined(layers: Sequence[str], models: Sequence[str]) -> tuple[str, tuple[st
     return query, (*layers, *of_model)
 
 
+def select_summaries(
+    folder: Path,
+    where: str | None,
+    columns: Sequence[str],
+    *,
+    kernel: tuple[int, int],
+    arrays: Sequence[str] = (),
+) -> list[tuple[Any, ...]]:
+    """Summaries of the selected layers of one kernel size, a row for each part of a layer.
+
+    Parameters
+    ----------
+    folder
+        The database.
+    where
+        As in :func:`select_layers`.
+    columns
+        Of the layers and models joined, as ``where`` knows them.
+    kernel
+        Height and width.
+    arrays
+        Columns of ``summaries`` that are wanted behind ``part`` and ``n``: ``"coarse"``,
+        ``"scaled"``, ...
+
+    Returns
+    -------
+    list of tuple
+        ``columns``, ``part``, ``n``, ``arrays``; by model, layer and part. A layer without a
+        summary has one row with ``part`` None.
+
+    Raises
+    ------
+    QueryError, DatabaseNotFoundError, SchemaVersionError, StoreError
+        As :func:`select_models`.
+    """
+    with reading(folder) as connection:
+        own = columns_of(connection, "layers")
+        joined, known = _joined(own, columns_of(connection, "models"))
+        names = [f"chosen.{quoted(name)}" for name in columns]
+        names += [f"summaries.{name}" for name in ("part", "n", *arrays)]
+        query = (
+            f"SELECT {', '.join(names)} FROM (SELECT * FROM ({joined}) WHERE kh = {int(kernel[0])} "  # noqa: S608
+            f"AND kw = {int(kernel[1])} AND (\n{where or 'TRUE'}\n)) AS chosen "
+            "LEFT JOIN summaries USING (model_id, layer_index) "
+            "ORDER BY chosen.model_id, chosen.layer_index, summaries.part"
+        )
+        return _fetch(connection, query, known)
+
+
+def select_values(
+    folder: Path, columns: Sequence[str], where: str | None = None
+) -> list[tuple[Any, ...]]:
+    """A few columns of the selected layers, model by model and in order.
+
+    Parameters
+    ----------
+    folder
+        The database.
+    columns
+        Of the layers and models joined, as ``where`` in :func:`select_layers` knows them.
+    where
+        As there.
+
+    Raises
+    ------
+    QueryError, DatabaseNotFoundError, SchemaVersionError, StoreError
+        As :func:`select_models`.
+    """
+    with reading(folder) as connection:
+        joined, known = _joined(columns_of(connection, "layers"), columns_of(connection, "models"))
+        query = (
+            f"SELECT {', '.join(map(quoted, columns))} FROM ({joined}) "  # noqa: S608
+            f"WHERE (\n{where or 'TRUE'}\n) ORDER BY model_id, layer_index"
+        )
+        return _fetch(connection, query, known)
+
+
+def select_kernels(folder: Path, where: str | None) -> list[tuple[int, int, int, int, int]]:
+    """Kernel sizes of the selected layers, the one with the most filters first.
+
+    Returns
+    -------
+    list of tuple
+        Height, width, and the numbers of models, layers and filters of that size.
+    """
+    with reading(folder) as connection:
+        joined, known = _joined(columns_of(connection, "layers"), columns_of(connection, "models"))
+        query = (
+            "SELECT kh, kw, count(DISTINCT model_id), count(*), sum(n_filters) "  # noqa: S608
+            f"FROM ({joined}) WHERE (\n{where or 'TRUE'}\n) GROUP BY kh, kw "
+            "ORDER BY 5 DESC, kh, kw"
+        )
+        return _fetch(connection, query, known)
+
+
+def axis_columns(folder: Path) -> tuple[str, ...]:
+    """Columns of the layers and models joined, as ``where`` knows them."""
+    with reading(folder) as connection:
+        return _joined(columns_of(connection, "layers"), columns_of(connection, "models"))[1]
+
+
+def select_layer_values(folder: Path, column: str) -> list[Any]:
+    """The values that a column of the layers and models joined has, the most frequent first."""
+    with reading(folder) as connection:
+        joined, known = _joined(columns_of(connection, "layers"), columns_of(connection, "models"))
+        name = quoted(column)
+        query = (
+            f"SELECT {name} FROM ({joined}) WHERE {name} IS NOT NULL AND {name} <> '' "  # noqa: S608
+            "GROUP BY 1 ORDER BY count(*) DESC, 1"
+        )
+        return [value for (value,) in _fetch(connection, query, known)]
+
+
 def _run(
     connection: sqlite3.Connection, query: str, result: Sequence[str], known: Sequence[str]
 ) -> list[Row]:
+    """Rows of a query as mappings from the names in ``result``."""
+    return [dict(zip(result, row, strict=True)) for row in _fetch(connection, query, known)]
+
+
+def _fetch(
+    connection: sqlite3.Connection, query: str, known: Sequence[str]
+) -> list[tuple[Any, ...]]:
     """Run a query that holds a user's expression: nothing but reading, and not for ever."""
     end = time.monotonic() + SECONDS
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_VALUE)
     connection.set_progress_handler(lambda: time.monotonic() > end, OPCODES_BETWEEN_LOOKS)
     connection.set_authorizer(_authorize)
     try:
-        return [dict(zip(result, row, strict=True)) for row in connection.execute(query)]
+        return connection.execute(query).fetchall()
     except UnicodeEncodeError as error:
         msg = "The expression holds bytes that are no UTF-8 text."
         raise QueryError(msg) from error

@@ -7,7 +7,7 @@ import sqlite3
 from filterdb.errors import SchemaVersionError
 
 APPLICATION_ID = 0x46444231  # "FDB1" in the SQLite header: tells a catalogue from other databases
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 METADATA = (
     "task",
@@ -101,6 +101,32 @@ SKIPPED = {
     "reason": "TEXT NOT NULL",
 }
 
+BASES = {
+    "id": "TEXT PRIMARY KEY",
+    "kh": "INTEGER NOT NULL",
+    "kw": "INTEGER NOT NULL",
+    "n": "INTEGER NOT NULL",  # filters it was fitted on
+    "origin": "TEXT NOT NULL",
+    "mean": "BLOB NOT NULL",  # arrays: little-endian float64
+    "components": "BLOB NOT NULL",
+    "ratios": "BLOB NOT NULL",
+    "digest": "TEXT NOT NULL",
+}
+
+SUMMARIES = {
+    "model_id": "INTEGER NOT NULL REFERENCES models(id) ON DELETE CASCADE",
+    "layer_index": "INTEGER NOT NULL",
+    "part": "TEXT NOT NULL",  # clean | sparse
+    "n": "INTEGER NOT NULL",
+    "basis_id": "TEXT NOT NULL REFERENCES bases(id)",
+    "peak": "REAL NOT NULL",
+    "scaled": "BLOB NOT NULL",  # moments: sums, then the upper triangle of the sums of products
+    "raw": "BLOB NOT NULL",
+    "coarse": "BLOB NOT NULL",  # histograms: the narrowest unsigned integers that hold them
+    "fine": "BLOB NOT NULL",  # deflated
+    "digest": "TEXT NOT NULL",
+}
+
 PAYLOADS = {
     "weights_hash": "TEXT PRIMARY KEY",
     "sha256": "TEXT NOT NULL",
@@ -125,6 +151,8 @@ TABLES = {
     "models": (MODELS, ""),
     "layers": (LAYERS | {"PRIMARY KEY": "(model_id, layer_index)"}, " WITHOUT ROWID"),
     "skipped": (SKIPPED | {"PRIMARY KEY": "(model_id, position)"}, " WITHOUT ROWID"),
+    "bases": (BASES, ""),
+    "summaries": (SUMMARIES | {"PRIMARY KEY": "(model_id, layer_index, part)"}, ""),
     "failures": (FAILURES, " WITHOUT ROWID"),
     "checks": (CHECKS, " WITHOUT ROWID"),
 }
@@ -176,6 +204,12 @@ def check_version(connection: sqlite3.Connection) -> None:
         raise SchemaVersionError(msg)
     if version < 1:
         msg = f"The catalogue's schema version is {version}, which never existed: it is damaged."
+        raise SchemaVersionError(msg)
+    if version < SCHEMA_VERSION:
+        msg = (
+            f"The database has schema version {version}, from before the first release; this "
+            f"program knows version {SCHEMA_VERSION}. Ingest the models into a new folder."
+        )
         raise SchemaVersionError(msg)
 
 

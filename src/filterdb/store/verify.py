@@ -195,12 +195,33 @@ def _check_rows(connection: sqlite3.Connection) -> Iterator[Finding]:
                 "What the catalogue says of this model is not what was stored.",
                 "Remove the model (`filterdb remove`) and ingest its file again.",
             )
-    columns = columns_of(connection, "failures")
-    for values in _rows(connection, "SELECT * FROM failures"):
+    names = dict(_rows(connection, "SELECT id, name FROM models"))
+    for number, index in _changed(connection, "summaries", "model_id", "layer_index"):
+        yield Finding(
+            "catalogue",
+            str(names.get(number, number)),
+            f"The summary of its layer {index} is not what was stored.",
+            "Remove the model (`filterdb remove`) and ingest its file again.",
+        )
+    for height, width in _changed(connection, "bases", "kh", "kw"):
+        yield Finding(
+            "catalogue",
+            CATALOGUE,
+            f"The basis of its {height}x{width} filters is not what was stored.",
+            "Take the histograms anew: `filterdb basis DB --adopt reference`.",
+        )
+    for (path,) in _changed(connection, "failures", "path"):
+        message = "What the catalogue says of this failed file is not what was stored."
+        yield Finding("catalogue", str(path), message, "Ingest the file again.")
+
+
+def _changed(connection: sqlite3.Connection, table: str, *told: str) -> Iterator[tuple[Any, ...]]:
+    """What is to be told of the rows of a table that contradict their own digest."""
+    columns = columns_of(connection, table)
+    for values in connection.execute(f"SELECT * FROM {table}"):  # noqa: S608
         row = dict(zip(columns, values, strict=True))
         if digest_of(row) != row["digest"]:
-            message = "What the catalogue says of this failed file is not what was stored."
-            yield Finding("catalogue", str(row["path"]), message, "Ingest the file again.")
+            yield tuple(row[name] for name in told)
 
 
 def _damage(message: str) -> Finding:

@@ -1,0 +1,84 @@
+"""Another basis for a database: all histograms of a kernel size change, or none does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from filterdb.errors import StoreError
+from filterdb.stats.basis import Basis
+from filterdb.stats.summary import LayerSummary
+from filterdb.store.connection import open_to_write, writing
+from filterdb.store.digest import refresh_digest
+from filterdb.store.lock import cleaning
+from filterdb.store.summaries import put_basis, put_summary
+
+Key = tuple[int, int]
+
+
+def rebase(
+    folder: Path, bases: Sequence[Basis], summaries: Iterable[tuple[Sequence[Key], LayerSummary]]
+) -> int:
+    """Replace the summaries of some kernel sizes by those in other bases, in one transaction.
+
+    Parameters
+    ----------
+    folder
+        The database.
+    bases
+        At most one a kernel size.
+    summaries
+        For each layer of those sizes: all rows that have its weights, and its new summary. They
+        may be computed while this runs; an error there leaves everything as it was.
+
+    Returns
+    -------
+    int
+        Number of layers whose summaries were replaced.
+
+    Raises
+    ------
+    StoreError
+        An ingest is running, a layer is missing among ``summaries``, or the database cannot be
+        written.
+    """
+    sizes = {basis.kernel for basis in bases}
+    with cleaning(folder) as alone, closing(open_to_write(folder)) as connection:
+        if not alone:
+            msg = (
+                "The basis of the database can only change while nobody ingests into it. Wait for "
+                "the ingest to end and run the same command again."
+            )
+            raise StoreError(msg)
+        with writing(connection):
+            query = (
+                "SELECT model_id, layer_index, kh, kw FROM summaries "
+                "JOIN layers USING (model_id, layer_index)"
+            )
+            missing = {(m, i) for m, i, kh, kw in connection.execute(query) if (kh, kw) in sizes}
+            replaced = len(missing)
+            for basis in bases:
+                put_basis(connection, basis)
+            models = set()
+            for keys, summary in summaries:
+                for model, index in keys:
+                    where = "WHERE model_id = ? AND layer_index = ?"
+                    connection.execute(f"DELETE FROM summaries {where}", (model, index))  # noqa: S608
+                    put_summary(connection, (model, index), summary)
+                    missing.discard((model, index))
+                    models.add(model)
+            if missing:
+                msg = (
+                    f"{len(missing):,} layers came without a summary in the new basis: the "
+                    "database changed meanwhile. It is as it was; run the same command again."
+                )
+                raise StoreError(msg)
+            for basis in bases:
+                connection.execute(
+                    "DELETE FROM bases WHERE kh = ? AND kw = ? AND id <> ?",
+                    (*basis.kernel, basis.id),
+                )
+            for model in models:
+                refresh_digest(connection, model)
+    return replaced
