@@ -14,6 +14,7 @@ from filterdb._version import __version__
 
 if TYPE_CHECKING:
     from filterdb.checking import Check, LayerCheck, check
+    from filterdb.comparing import Diff, LayerDiff, diff
     from filterdb.database import Database
     from filterdb.database import open_database as open  # noqa: A004
     from filterdb.errors import (
@@ -46,8 +47,10 @@ _HOME = {
     "DamagedStoreError": "filterdb.errors",
     "Database": "filterdb.database",
     "DatabaseNotFoundError": "filterdb.errors",
+    "Diff": "filterdb.comparing",
     "FilterDBError": "filterdb.errors",
     "LayerCheck": "filterdb.checking",
+    "LayerDiff": "filterdb.comparing",
     "LimitError": "filterdb.errors",
     "MetadataError": "filterdb.errors",
     "MissingExtraError": "filterdb.errors",
@@ -63,6 +66,7 @@ _HOME = {
     "UnknownFormatError": "filterdb.errors",
     "UnsupportedFormatError": "filterdb.errors",
     "check": "filterdb.checking",
+    "diff": "filterdb.comparing",
     "open": "filterdb.database",
     "read": "filterdb.reading",
 }
@@ -75,8 +79,10 @@ __all__ = [
     "DamagedStoreError",
     "Database",
     "DatabaseNotFoundError",
+    "Diff",
     "FilterDBError",
     "LayerCheck",
+    "LayerDiff",
     "LimitError",
     "MetadataError",
     "MissingExtraError",
@@ -93,6 +99,7 @@ __all__ = [
     "UnsupportedFormatError",
     "__version__",
     "check",
+    "diff",
     "open",
     "read",
 ]

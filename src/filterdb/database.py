@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from operator import index
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, SupportsIndex
 
 from filterdb.errors import DamagedStoreError, ModelNotFoundError
+from filterdb.questions import Questions
 from filterdb.store import connection
 from filterdb.store.query import Row, reading, select_layers, select_models
 from filterdb.store.totals import totals
@@ -42,7 +42,7 @@ def open_database(path: PathLike) -> Database:
     return Database(path)
 
 
-class Database:
+class Database(Questions):
     """A folder of networks: what is known of each layer, and the weights.
 
     Reading changes nothing on the disk, works on a read-only one, and while another process
@@ -60,9 +60,6 @@ class Database:
     SchemaVersionError
         The database was written by a newer program.
     """
-
-    def __init__(self, path: PathLike) -> None:
-        self.path = Path(path)
 
     def __enter__(self) -> Self:
         return self
@@ -141,7 +138,7 @@ class Database:
         ModelNotFoundError
             There is no such model.
         """
-        number = None if model is None else self._resolve(model)
+        number = None if model is None else self._number(model)
         return select_layers(self.path, where, model=number)
 
     def weights(self, model: str | int, layer: str | int) -> NDArray[np.float32]:
@@ -166,10 +163,10 @@ class Database:
         DamagedStoreError
             The payload is missing or damaged.
         """
-        from filterdb.store.catalogue import clean
+        from filterdb.store.naming import clean
         from filterdb.store.payload import payload_path, read_payload
 
-        number = self._resolve(model)
+        number = self._number(model)
         column, value = ("name", clean(layer)) if isinstance(layer, str) else ("layer_index", layer)
         found = None
         with suppress(OverflowError), reading(self.path) as catalogue:  # no layer has such an index
@@ -226,12 +223,6 @@ class Database:
         chosen = [models] if isinstance(models, str | SupportsIndex) else list(models)
         with Catalogue(self.path) as catalogue:
             return catalogue.remove(chosen)
-
-    def _resolve(self, model: str | int) -> int:
-        from filterdb.store.catalogue import resolve
-
-        with reading(self.path) as catalogue:
-            return resolve(catalogue, model)
 
     def __repr__(self) -> str:
         if not connection.exists(self.path):

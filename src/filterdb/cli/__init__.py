@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from importlib import import_module
+from keyword import iskeyword
 
 import click
 
@@ -18,6 +19,14 @@ COMMANDS = {
     "models": ("filterdb.cli.catalogue", "The models of a database."),
     "layers": ("filterdb.cli.catalogue", "The layers of a database, or of one model."),
     "info": ("filterdb.cli.catalogue", "Totals and coverage of a database."),
+    "basis": ("filterdb.cli.basis", "Principal components of a population; the database's basis."),
+    "shift": ("filterdb.cli.shift", "How far groups lie apart, each pair with its null."),
+    "nearest": ("filterdb.cli.nearest", "The models closest to one, and shared layers."),
+    "diff": ("filterdb.cli.diff", "Two networks side by side, layer by layer."),
+    "report": ("filterdb.cli.report", "One offline HTML page on a network or a database."),
+    "import": ("filterdb.cli.published", "The published data set into a database."),
+    "export": ("filterdb.cli.published", "A database as HDF5, Parquet or safetensors."),
+    "reproduce": ("filterdb.cli.published", "The published tables beside the published figures."),
     "verify": ("filterdb.cli.maintain", "Check every hash; find and remove leftovers."),
     "remove": ("filterdb.cli.maintain", "Take models out of a database."),
     "formats": ("filterdb.cli.formats", "What can be read, and what is only recognised."),
@@ -39,7 +48,8 @@ class LazyGroup(click.Group):
         """Import one command."""
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(import_module(COMMANDS[cmd_name][0]), cmd_name)
+        module = import_module(COMMANDS[cmd_name][0])
+        command = getattr(module, cmd_name + "_" * iskeyword(cmd_name))
         return command if isinstance(command, click.Command) else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -46,6 +46,14 @@ def is_narrow() -> bool:
     return console.is_terminal and console.width < NARROW
 
 
+def terminal_width() -> int:
+    """Columns of the terminal; very many where stdout is none."""
+    from rich.console import Console
+
+    console = Console()
+    return console.width if console.is_terminal else 10_000
+
+
 def console_for(renderable: RenderableType) -> Console:
     """A console on stdout: as wide as the terminal, or as the content where there is none."""
     from rich.console import Console

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from difflib import get_close_matches
 
 from filterdb.errors import ModelNotFoundError
 
+SHOWN = 3
 DIGITS = 18
 """Of the largest number that surely fits into 64 bits."""
 
@@ -13,10 +15,12 @@ DIGITS = 18
 def resolve(connection: sqlite3.Connection, reference: str | int) -> int:
     """Number of the model with a name, a number, or the beginning of a file's hash.
 
+    A name need not have its suffix where that leaves no doubt.
+
     Raises
     ------
     ModelNotFoundError
-        There is none, or the beginning fits several.
+        There is none, or several fit; the message names them, or those that are spelt alike.
     """
     text = clean(str(reference))
     attempts: list[tuple[str, str | int]] = [("name = ?", text)]
@@ -24,15 +28,24 @@ def resolve(connection: sqlite3.Connection, reference: str | int) -> int:
         attempts.append(("id = ?", int(text)))
     if len(text) >= 6 and set(text) <= set("0123456789abcdef"):
         attempts.append(("substr(sha256, 1, length(?1)) = ?1", text))
+    attempts.append(("substr(name, 1, length(?1) + 1) = ?1 || '.'", text))
     for condition, value in attempts:
-        query = f"SELECT id FROM models WHERE {condition}"  # noqa: S608
+        query = f"SELECT id, name FROM models WHERE {condition} ORDER BY id"  # noqa: S608
         found = connection.execute(query, (value,)).fetchall()
         if len(found) == 1:
             return int(found[0][0])
         if found:
-            msg = f"{text!r} fits {len(found)} models. Give more digits of the hash, or a name."
+            names = ", ".join(str(name) for _, name in found[:SHOWN])
+            more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+            msg = (
+                f"{text!r} fits {len(found)} models: {names}{more}. Give the whole name, or more "
+                "digits of the hash."
+            )
             raise ModelNotFoundError(msg)
-    msg = f"There is no model {text!r} in the database. `filterdb models` lists their names."
+    names = [str(name) for (name,) in connection.execute("SELECT name FROM models")]
+    close = get_close_matches(text, names, n=SHOWN, cutoff=0.4)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    msg = f"There is no model {text!r} in the database.{hint} `filterdb models` lists their names."
     raise ModelNotFoundError(msg)
 
 

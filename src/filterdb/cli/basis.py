@@ -1,0 +1,157 @@
+"""``filterdb basis``: principal components of a population, and the basis of a database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from filterdb.cli.options import json_option, plot_option, selection_options
+
+if TYPE_CHECKING:
+    from filterdb.database import Database
+    from filterdb.population.selection import Population
+    from filterdb.stats.basis import Basis
+
+SHADES = " ░▒▓█"
+
+
+@click.command()
+@click.argument("db", type=click.Path())
+@selection_options
+@json_option
+@plot_option
+@click.option(
+    "--adopt",
+    metavar="WHICH",
+    help="Take all histograms of the database anew: in bases fitted on it (`fitted`), in those "
+    "of the package (`reference`), or in those of another database (its folder).",
+)
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes for --adopt.")
+@click.option("--scheduler", metavar="tcp://...", help="Dask scheduler for --adopt.")
+def basis(
+    db: str,
+    where: str | None,
+    kernel: tuple[int, int] | None,
+    drop: str | None,
+    as_json: bool,  # noqa: FBT001
+    plot: str | None,
+    adopt: str | None,
+    jobs: int | None,
+    scheduler: str | None,
+) -> None:
+    """Principal components of a population of filters, from the catalogue alone."""
+    from filterdb.cli.output import print_json
+    from filterdb.cli.plots import check_plot, write_plot
+    from filterdb.database import open_database
+
+    check_plot(plot)
+    with open_database(db) as database:
+        if adopt is not None:
+            change_basis(database, adopt, jobs=jobs, scheduler=scheduler)
+        population = database.select(where, kernel=kernel, drop_sparse=drop == "sparse")
+        found = population.basis()
+    if as_json:
+        print_json(as_dict(found, population))
+    else:
+        present(found, population)
+    if plot:
+        from filterdb.figures.bases import eigenimages
+
+        write_plot(eigenimages({found.origin: found}), plot)
+
+
+def change_basis(
+    database: Database, which: str, *, jobs: int | None, scheduler: str | None
+) -> None:
+    """Take the histograms of a database anew, and say on stderr which changed."""
+    from filterdb.cli.output import counted, progress_bar
+    from filterdb.database import open_database
+    from filterdb.population.preset import Scanning
+
+    with progress_bar("taking histograms") as report:
+        scanning = Scanning(jobs=jobs, scheduler=scheduler, progress=report)
+        if which == "fitted":
+            changed = database.fit_basis(scanning=scanning)
+        else:
+            source = None if which == "reference" else open_database(which)
+            changed = database.adopt_basis(source, scanning=scanning)
+    for (height, width), one in changed.items():
+        click.echo(f"{height}x{width}: now in basis {one.id} ({one.origin}).", err=True)
+    if not changed:
+        click.echo("Every kernel size is in that basis already: nothing changed.", err=True)
+    else:
+        click.echo(f"{counted(len(changed), 'kernel size')} changed.", err=True)
+
+
+def as_dict(found: Basis, population: Population) -> dict[str, Any]:
+    """The basis as in the JSON contract, with what the database's histograms are in."""
+    reference = population.reference
+    return {
+        "kernel": list(found.kernel),
+        "n": found.n,
+        "mean": found.mean.tolist(),
+        "components": found.components.tolist(),
+        "explained_variance_ratio": found.explained_variance_ratio.tolist(),
+        "origin": found.origin,
+        "drop_sparse": population.drop_sparse,
+        "histograms": {"basis": reference.id, "origin": reference.origin, "n": reference.n},
+        "other_kernels": other_kernels(population),
+    }
+
+
+def other_kernels(population: Population) -> list[dict[str, Any]]:
+    """The sizes of the selection that a result is not about."""
+    return [
+        {
+            "kernel": list(size.kernel),
+            "models": size.models,
+            "layers": size.layers,
+            "filters": size.filters,
+        }
+        for size in population.kernels
+        if size.kernel != population.kernel
+    ]
+
+
+def present(found: Basis, population: Population) -> None:
+    """Print the ratios, and the first components as small pictures."""
+    from filterdb.cli.output import new_table, number, plain, show
+
+    height, width = found.kernel
+    show(f"[bold]{height}x{width}[/]: {found.n:,} filters of {plain(found.origin)}")
+    if height <= 9 and width <= 9:
+        table = new_table("component", "share", "together", "", right=("share", "together"))
+        together = 0.0
+        for index, ratio in enumerate(found.explained_variance_ratio[:9]):
+            together += float(ratio)
+            image = "\n".join(picture(found.components[index].reshape(height, width)))
+            table.add_row(str(index), number(float(ratio)), number(together), image)
+            table.add_section()
+        show(table)
+    reference = population.reference
+    show(f"Histograms of the database are in basis {reference.id}: {plain(reference.origin)}.")
+    show_other_kernels(population)
+
+
+def show_other_kernels(population: Population) -> None:
+    """Print which sizes a result is not about, and how to ask for them."""
+    from filterdb.cli.output import plain, show
+
+    others = [size for size in population.kernels if size.kernel != population.kernel
+              and size.kernel != (1, 1)]  # fmt: skip
+    if others:
+        listed = ", ".join(
+            "{}x{} ({:,} filters)".format(*size.kernel, size.filters) for size in others[:6]
+        )
+        more = f" and {len(others) - 6} more" if len(others) > 6 else ""
+        show(f"[dim]Other kernel sizes, one result each: {plain(listed)}{more}. --kernel HxW[/]")
+
+
+def picture(component: Any) -> list[str]:
+    """A component in shades: the darkest is the least weight, the lightest the largest."""
+    peak = float(abs(component).max()) or 1.0
+    return [
+        "".join(SHADES[round((value / peak + 1) * (len(SHADES) - 1) / 2)] * 2 for value in row)
+        for row in component
+    ]

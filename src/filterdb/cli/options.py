@@ -1,0 +1,54 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import click
+
+KERNEL = re.compile(r"(\d{1,4})\s*[x×]\s*(\d{1,4})")
+
+
+class KernelSize(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A kernel size, ``3x3``."""
+
+    name = "HxW"
+
+    def convert(
+        self,
+        value: str | tuple[int, int],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[int, int]:
+        """Height and width in taps."""
+        if isinstance(value, tuple):
+            return value
+        found = KERNEL.fullmatch(value.strip())
+        if not found:
+            self.fail(f"{value!r} is no kernel size: write height and width as in 3x3.", param, ctx)
+        return int(found[1]), int(found[2])
+
+
+def selection_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that choose a population."""
+    where = click.option(
+        "--where", metavar="SQL", help="An SQL condition on the columns, e.g. \"task = 'ocr'\"."
+    )
+    kernel = click.option(
+        "--kernel",
+        type=KernelSize(),
+        help="Kernel size; 3x3 if not given and there, else the one with the most filters.",
+    )
+    drop = click.option(
+        "--drop",
+        type=click.Choice(["sparse"]),
+        help="Leave out the filters that are sparse within their layer.",
+    )
+    return where(kernel(drop(command)))
+
+
+plot_option = click.option(
+    "--plot", type=click.Path(dir_okay=False), metavar="FILE", help="Draw it: .png, .svg or .pdf."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")

@@ -1,0 +1,195 @@
+"""The layers of a population, sorted into groups along an axis."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from filterdb.errors import QueryError
+from filterdb.population.axes import Axis
+from filterdb.population.table import LayerTable
+
+if TYPE_CHECKING:
+    from filterdb.population.selection import Population
+
+MOST_GROUPS = 300
+SAME_WEIGHTS = "the same weights as another model's in the group"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group along an axis, and what it holds."""
+
+    name: str
+    models: int
+    layers: int
+    filters: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grouped:
+    """Layers with the group that each is in.
+
+    Attributes
+    ----------
+    axis
+        What they are grouped by.
+    table
+        The layers that are in a group.
+    group
+        Position in :attr:`groups`, intp of shape ``(L,)``.
+    model
+        Number of each layer's model, int64 of shape ``(L,)``.
+    groups
+        The groups in their order.
+    left_out
+        Why layers of the population are in no group -> how many.
+    """
+
+    axis: Axis
+    table: LayerTable
+    group: NDArray[np.intp]
+    model: NDArray[np.int64]
+    groups: tuple[Group, ...]
+    left_out: dict[str, int]
+
+    @property
+    def coverage(self) -> dict[str, Any]:
+        """How many models, layers and filters are compared, and why layers are left out."""
+        return {
+            "models": int(np.unique(self.model).size),
+            "layers": len(self.table.keys),
+            "filters": int(self.table.n.sum()),
+            "left_out": dict(sorted(self.left_out.items(), key=lambda item: -item[1])),
+        }
+
+    def with_filters(self, n: NDArray[np.int64]) -> Grouped:
+        """The same with other numbers of filters: of a scan that left some out."""
+        names = [group.name for group in self.groups]
+        table = replace(self.table, n=n)
+        groups = sizes(names, self.group, self.model, n)
+        return replace(self, table=table, groups=groups)
+
+
+def group_layers(
+    population: Population,
+    axis: Axis,
+    *,
+    columns: tuple[str, ...] = (),
+    arrays: tuple[str, ...] = (),
+) -> Grouped:
+    """Sort the layers of a population into groups.
+
+    Weights that several models share count once in each group: the same network in two formats
+    is a network of either.
+
+    Parameters
+    ----------
+    population, axis
+        What is grouped by what.
+    columns
+        Further columns to read, first in each of the table's values.
+    arrays
+        What to read of the summaries, as :meth:`Population.table` takes it.
+
+    Raises
+    ------
+    QueryError
+        No layer is in a group, or there are too many groups.
+    """
+    own = ("model_weights_hash", *axis.columns)
+    table = population.table(columns=(*columns, *own), arrays=arrays, once=False)
+    left_out = dict(table.left_out)
+    names: dict[str, Any] = {}
+    first: dict[tuple[str, str], int] = {}
+    labels: list[str | None] = []
+    without = f"no value of {axis.name}"
+    for (model, _), values in zip(table.keys, table.values, strict=True):
+        weights_hash, *facts = values[len(columns) :]
+        found = axis.label(facts)
+        reason = without if found is None else None
+        if found is not None and first.setdefault((found[0], weights_hash), model) != model:
+            reason = SAME_WEIGHTS
+        if reason or found is None:
+            left_out[reason or without] = left_out.get(reason or without, 0) + 1
+            labels.append(None)
+            continue
+        names[found[0]] = found[1]
+        labels.append(found[0])
+    _check_number(axis, names)
+    order = sorted(names, key=lambda name: names[name])
+    position = {name: index for index, name in enumerate(order)}
+    kept = [index for index, label in enumerate(labels) if label is not None]
+    chosen = table if len(kept) == len(labels) else table.take(kept)
+    group = np.array([position[label] for label in labels if label is not None], np.intp)
+    models = np.array([number for number, _ in chosen.keys], np.int64)
+    return Grouped(axis, chosen, group, models, sizes(order, group, models, chosen.n), left_out)
+
+
+def join_populations(populations: Mapping[str, Population]) -> Grouped:
+    """Populations as groups; a model of one database is one unit, in however many it is.
+
+    Raises
+    ------
+    QueryError
+        A population is empty.
+    """
+    numbers: dict[tuple[Path, int], int] = {}
+    tables, model, left_out = [], [], Counter[str]()
+    for name, population in populations.items():
+        table = population.table(arrays=("coarse",))
+        tables.append(table)
+        left_out.update({f"{why} ({name})": count for why, count in table.left_out.items()})
+        place = population.folder.resolve()
+        model += [numbers.setdefault((place, own), len(numbers)) for own, _ in table.keys]
+    joined = LayerTable(
+        keys=[key for table in tables for key in table.keys],
+        values=[],
+        n=np.concatenate([table.n for table in tables]),
+        arrays={"coarse": np.concatenate([table.arrays["coarse"] for table in tables])},
+    )
+    group = np.repeat(np.arange(len(tables)), [len(table.keys) for table in tables])
+    models = np.array(model, np.int64)
+    axis = Axis("population", (), lambda _: None, ordered=False)
+    groups = sizes(list(populations), group, models, joined.n)
+    return Grouped(axis, joined, group, models, groups, dict(left_out))
+
+
+def sizes(
+    names: Sequence[str],
+    group: NDArray[np.intp],
+    model: NDArray[np.int64],
+    filters: NDArray[np.int64],
+) -> tuple[Group, ...]:
+    """What each group holds, from the group, model and filters of each layer."""
+    members = [group == position for position in range(len(names))]
+    return tuple(
+        Group(
+            name,
+            int(np.unique(model[chosen]).size),
+            int(np.count_nonzero(chosen)),
+            int(filters[chosen].sum()),
+        )
+        for name, chosen in zip(names, members, strict=True)
+    )
+
+
+def _check_number(axis: Axis, names: dict[str, Any]) -> None:
+    if not names:
+        msg = (
+            f"No layer of the selection has a value of {axis.name!r}. Metadata come with "
+            "`filterdb ingest --metadata CSV`, also for models that are there already."
+        )
+        raise QueryError(msg)
+    if len(names) > MOST_GROUPS:
+        msg = (
+            f"The axis {axis.name!r} has {len(names):,} values in the selection; at most "
+            f"{MOST_GROUPS} can be compared. Select fewer (--where), or take a coarser axis."
+        )
+        raise QueryError(msg)

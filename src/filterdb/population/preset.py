@@ -1,0 +1,107 @@
+"""Presets: the settings of the papers, which need a pass over the weights (METHODS 1.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from filterdb.population.axes import Axis
+from filterdb.population.grouping import Grouped, group_layers
+from filterdb.scan import presets
+from filterdb.scan.executors import executor_for
+from filterdb.scan.parts import ScanLayer, split
+from filterdb.stats.basis import Basis
+
+if TYPE_CHECKING:
+    from filterdb.population.selection import Population
+
+PRESETS = {
+    "reference": "the database's fixed basis, 70 bins over all that a coefficient can be",
+    "cvpr2022": "PCA of the groups pooled, 70 bins from the least to the largest coefficient",
+    "cvprw2022": "as cvpr2022, sparse filters left out",
+    "medneurips2022": "PCA of the groups pooled, 70 bins over -3..3, all components alike",
+}
+KEY = ("model_id", "layer_index")
+LAYER = ("tensor", "out_channels", "in_per_group", "kh", "kw", "n_filters", "model_weights_hash")
+SCANS = "scans"
+"""Folder in a database where the finished parts of a scan are kept while it runs."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Histograms:
+    """What a preset compares: histograms of each layer in one basis, on one range.
+
+    Attributes
+    ----------
+    counts
+        Float32 of shape ``(L, k, 70)``.
+    weights
+        Of the components in D, shape ``(k,)``.
+    width
+        Of a bin, in units of the coefficients.
+    basis
+        What the coefficients are taken in.
+    notes
+        What to know of them.
+    """
+
+    counts: NDArray[np.float32]
+    weights: NDArray[np.float64]
+    width: float
+    basis: Basis
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scanning:
+    """How to pass over the weights: in processes, or on a cluster.
+
+    Attributes
+    ----------
+    jobs
+        Number of processes; the available cores if None, this process if 1.
+    scheduler
+        Address of a Dask scheduler, ``"tcp://..."``.
+    progress
+        Called with the number of payloads done, their total and the last one.
+    """
+
+    jobs: int | None = None
+    scheduler: str | None = None
+    progress: Callable[[int, int, str], None] | None = None
+
+
+def preset_histograms(
+    population: Population, axis: Axis, preset: str, scanning: Scanning
+) -> tuple[Grouped, Histograms]:
+    """Sort the layers of a population into groups, and take their histograms as a paper does.
+
+    Raises
+    ------
+    QueryError
+        No layer is in a group, or no filter is left.
+    StoreError
+        A payload is missing or damaged, or a worker failed. What is finished is kept.
+    """
+    grouped = group_layers(population, axis, columns=LAYER)
+    rows = (
+        (*key, *values)
+        for key, values in zip(grouped.table.keys, grouped.table.values, strict=True)
+    )
+    layers = [ScanLayer.of(dict(zip((*KEY, *LAYER), row, strict=False))) for row in rows]
+    with executor_for(jobs=scanning.jobs, scheduler=scanning.scheduler) as executor:
+        found = presets.preset_histograms(
+            split(population.folder, layers),
+            preset,
+            executor=executor,
+            checkpoint=population.folder / SCANS,
+            progress=scanning.progress,
+        )
+    width = (found.high - found.low) / found.counts.shape[-1]
+    grouped = grouped.with_filters(found.n)
+    counts = found.counts.astype(np.float32)
+    return grouped, Histograms(counts, found.weights, width, found.basis, found.notes)

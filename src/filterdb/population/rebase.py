@@ -1,0 +1,110 @@
+"""Another basis for a database: fitted on it, the package's, or that of another database."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from filterdb.population.preset import KEY, LAYER, SCANS, Scanning
+from filterdb.population.selection import Population
+from filterdb.scan.executors import executor_for
+from filterdb.scan.jobs import SummaryJob
+from filterdb.scan.parts import ScanLayer, split
+from filterdb.scan.run import scan
+from filterdb.stats.basis import Basis, Kernel, reference_basis
+from filterdb.stats.summary import LayerSummary
+from filterdb.store.query import select_summaries
+from filterdb.store.rebasing import Key, rebase
+from filterdb.store.summaries import read_bases
+
+FILTERS_PER_TAP = 100
+"""Fewer filters than that for each tap say more about themselves than about a population."""
+
+
+def fitted_bases(folder: Path) -> dict[Kernel, Basis]:
+    """Bases fitted on all of a database, for the kernel sizes that it has enough filters of."""
+    bases = {}
+    for kernel, there in read_bases(folder).items():
+        population = Population(folder, kernel=kernel)
+        basis = population.basis()
+        if basis.n >= FILTERS_PER_TAP * basis.mean.size:
+            origin = f"fitted on {basis.origin} of this database"
+            bases[there.kernel] = Basis(
+                kernel, basis.mean, basis.components, basis.explained_variance_ratio, basis.n,
+                origin,
+            )  # fmt: skip
+    return bases
+
+
+def adopt(
+    folder: Path, bases: Mapping[Kernel, Basis], *, scanning: Scanning | None = None
+) -> dict[Kernel, Basis]:
+    """Take the histograms of a database anew, in other bases.
+
+    All or nothing; after an interruption the same call goes on where it stopped.
+
+    Parameters
+    ----------
+    folder
+        The database.
+    bases
+        For each kernel size; sizes that are not in it, and those that have that basis
+        already, stay as they are.
+    scanning
+        How to pass over the weights.
+
+    Returns
+    -------
+    dict
+        The bases that were changed.
+
+    Raises
+    ------
+    StoreError
+        An ingest is running, or the database cannot be read or written.
+    """
+    there = read_bases(folder)
+    changed = {
+        kernel: bases[kernel]
+        for kernel, basis in there.items()
+        if kernel in bases and bases[kernel].id != basis.id
+    }
+    if changed:
+        rebase(folder, list(changed.values()), _summaries(folder, changed, scanning or Scanning()))
+    return changed
+
+
+def adopt_reference(folder: Path, *, scanning: Scanning | None = None) -> dict[Kernel, Basis]:
+    """Go back to the bases that come with the package."""
+    bases = {kernel: reference_basis(kernel) for kernel in read_bases(folder)}
+    return adopt(folder, bases, scanning=scanning)
+
+
+def _summaries(
+    folder: Path, bases: Mapping[Kernel, Basis], scanning: Scanning
+) -> Iterator[tuple[list[Key], LayerSummary]]:
+    """Summaries in other bases, each with all the rows whose weights it is of."""
+    rows: dict[tuple[str, str], list[Key]] = defaultdict(list)
+    layers: dict[tuple[str, str], ScanLayer] = {}
+    for kernel in bases:
+        for row in select_summaries(folder, None, (*KEY, *LAYER), kernel=kernel):
+            facts = dict(zip((*KEY, *LAYER), row, strict=False))
+            part = row[len(facts)]
+            layer = ScanLayer.of(facts)
+            place = (layer.weights_hash, layer.tensor)
+            key = (layer.model_id, layer.layer_index)
+            if part is not None and key not in rows[place]:
+                rows[place].append(key)
+                layers.setdefault(place, layer)
+    ordered: Iterable[ScanLayer] = sorted(
+        layers.values(), key=lambda layer: (layer.weights_hash, layer.layer_index)
+    )
+    job = SummaryJob(tuple(bases.values()))
+    with executor_for(jobs=scanning.jobs, scheduler=scanning.scheduler) as executor:
+        parts = split(folder, ordered)
+        for scanned in scan(
+            parts, job, executor=executor, checkpoint=folder / SCANS, progress=scanning.progress
+        ):
+            for layer in scanned.layers:
+                yield rows[layer.weights_hash, layer.tensor], scanned.value

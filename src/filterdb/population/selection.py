@@ -1,0 +1,310 @@
+"""A population: the filters of one size in the layers that a condition selects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from filterdb.errors import QueryError
+from filterdb.population.table import LayerTable, without_empty
+from filterdb.stats.basis import Basis, Kernel, fit_basis, reference_basis
+from filterdb.stats.summary import FINE_BINS, MOST_TAPS, Summary
+from filterdb.store.query import Row, select_kernels, select_layers, select_summaries
+from filterdb.store.schema import quoted
+from filterdb.store.summaries import (
+    inflated,
+    moments_of,
+    read_bases,
+    stacked_counts,
+    stacked_moments,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from filterdb.population.preset import Scanning
+    from filterdb.population.shift_matrix import ShiftMatrix
+
+ALL_PARTS = ("clean", "sparse")
+USUAL = (3, 3)
+"""The papers' kernel size: that of a population unless another is asked for or it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSize:
+    """How much of a selection is of one kernel size."""
+
+    kernel: Kernel
+    models: int
+    layers: int
+    filters: int
+
+
+class Population:
+    """The filters of one kernel size in the layers that a condition selects; nothing is read yet.
+
+    Weights that several models share are counted once (the first model that has them counts).
+
+    Parameters
+    ----------
+    folder
+        The database.
+    where
+        SQL expression over the columns of layers and models; None for all.
+    kernel
+        Height and width. If not given, 3x3 where there are such filters, else the size with
+        the most.
+    drop_sparse
+        Leave out the filters that are sparse within their layer (METHODS 1.4), as the
+        workshop's analyses do.
+
+    Raises
+    ------
+    QueryError
+        From every question: the condition is not valid, or nothing is left; the message says
+        which condition removed everything.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        where: str | None = None,
+        *,
+        kernel: Kernel | None = None,
+        drop_sparse: bool = False,
+    ) -> None:
+        self.folder = folder
+        self.where = where
+        self.drop_sparse = drop_sparse
+        self._kernel = kernel
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        """Height and width of its filters."""
+        if self._kernel is not None:
+            return self._kernel
+        sizes = [size for size in self.kernels if 1 < _taps(size.kernel) <= MOST_TAPS]
+        if not sizes:
+            raise QueryError(self._why_empty())
+        usual = [size for size in sizes if size.kernel == USUAL]
+        return (usual or sizes)[0].kernel
+
+    @cached_property
+    def kernels(self) -> list[KernelSize]:
+        """The kernel sizes in the selection, that with the most filters first."""
+        return [
+            KernelSize((height, width), models, layers, filters)
+            for height, width, models, layers, filters in select_kernels(self.folder, self.where)
+        ]
+
+    @cached_property
+    def reference(self) -> Basis:
+        """The basis that the database's histograms of this kernel size are in."""
+        return read_bases(self.folder).get(self.kernel) or reference_basis(self.kernel)
+
+    def layers(self) -> list[Row]:
+        """The layers, as :meth:`filterdb.Database.layers` gives them, of this kernel size."""
+        height, width = self.kernel
+        where = f"kh = {height} AND kw = {width} AND (\n{self.where or 'TRUE'}\n)"
+        return select_layers(self.folder, where)
+
+    def basis(self) -> Basis:
+        """Principal components of the population's scaled filters, from moments alone.
+
+        Raises
+        ------
+        QueryError
+            There are no filters.
+        """
+        table = self.table(arrays=("scaled",))
+        moments = moments_of(int(table.n.sum()), table.arrays["scaled"].sum(axis=0), self.kernel)
+        models = len({model for model, _ in table.keys})
+        origin = f"{models:,} models, {len(table.keys):,} layers"
+        return fit_basis(moments, self.kernel, origin=origin)
+
+    def summary(self) -> Summary:
+        """The sum of its layers' summaries: moments, and fine histograms in :attr:`reference`."""
+        table = self.table(arrays=("scaled", "raw", "fine"), columns=("peak",))
+        n = int(table.n.sum())
+        return Summary(
+            kernel=self.kernel,
+            basis_id=self.reference.id,
+            scaled=moments_of(n, table.arrays["scaled"].sum(axis=0), self.kernel),
+            raw=moments_of(n, table.arrays["raw"].sum(axis=0), self.kernel),
+            peak=max((row[0] or 0.0 for row in table.values), default=0.0),
+            counts=table.arrays["fine"],
+        )
+
+    def shift(
+        self,
+        by: str | Sequence[str],
+        *,
+        preset: str = "reference",
+        weighting: str = "filters",
+        permutations: int | None = None,
+        seed: int = 0,
+        progress: Callable[[int, int, str], None] | None = None,
+        scanning: Scanning | None = None,
+    ) -> ShiftMatrix:
+        """How far its groups along an axis lie apart; see :mod:`filterdb.population.shifting`."""
+        from filterdb.population.shifting import shift
+
+        return shift(
+            self,
+            by,
+            preset=preset,
+            weighting=weighting,
+            permutations=permutations,
+            seed=seed,
+            progress=progress,
+            scanning=scanning,
+        )
+
+    def table(
+        self, *, columns: Sequence[str] = (), arrays: Sequence[str] = (), once: bool = True
+    ) -> LayerTable:
+        """Read its layers, with columns of the catalogue and arrays of their summaries.
+
+        Parameters
+        ----------
+        columns
+            Of the layers and models joined.
+        arrays
+            ``"coarse"``, ``"fine"``, ``"scaled"``, ``"raw"``.
+        once
+            Leave out layers of models whose weights an earlier model has. A grouping that
+            counts weights once a group does that itself.
+
+        Raises
+        ------
+        QueryError
+            Nothing is left.
+        """
+        needed = ("model_id", "layer_index", "n_filters", "model_weights_hash", *columns)
+        rows = select_summaries(self.folder, self.where, needed, kernel=self.kernel, arrays=arrays)
+        width = len(needed)
+        first: dict[str, int] = {}
+        keys: list[tuple[int, int]] = []
+        values: list[tuple[Any, ...]] = []
+        n: list[int] = []
+        parts: list[tuple[int, tuple[Any, ...]]] = []  # layer's position, its arrays
+        left_out: dict[str, int] = {}
+        refused = None  # the layer that was left out last: it may have a second row
+        for row in rows:
+            key, part = (row[0], row[1]), row[width]
+            if key == refused:
+                continue
+            if not keys or keys[-1] != key:
+                reason = None
+                if once and first.setdefault(row[3], row[0]) != row[0]:
+                    reason = "the same weights as another model's"
+                elif part is None:
+                    reason = "no summary: weights that are not finite, or none at all"
+                if reason:
+                    left_out[reason] = left_out.get(reason, 0) + 1
+                    refused = key
+                    continue
+                keys.append(key)
+                values.append(row[4:width])
+                n.append(0)
+            if part == "sparse" and self.drop_sparse:
+                continue
+            n[-1] += row[width + 1]
+            parts.append((len(keys) - 1, row[width + 2 :]))
+        if not sum(n):
+            raise QueryError(self._why_empty())
+        table = LayerTable(keys, values, np.array(n, np.int64), {}, left_out)
+        places = np.array([place for place, _ in parts])
+        for position, name in enumerate(arrays):
+            blobs = [part[position] for _, part in parts]
+            table.arrays[name] = self._stacked(name, blobs, places, len(keys))
+        return without_empty(table)
+
+    def _stacked(
+        self, name: str, blobs: list[bytes], places: NDArray[np.intp], layers: int
+    ) -> NDArray[Any]:
+        """Arrays of the layers, their parts added; fine histograms are added over all layers."""
+        if name == "fine":
+            total = np.zeros((_taps(self.kernel), FINE_BINS), np.int64)
+            for start in range(0, len(blobs), 256):  # a few at a time: they are large
+                some = inflated(blobs[start : start + 256])
+                total += stacked_counts(some, self.kernel, bins=FINE_BINS, dtype=np.int64).sum(
+                    axis=0
+                )
+            return total
+        if name == "coarse":
+            stacked = stacked_counts(blobs, self.kernel)
+        else:
+            stacked = stacked_moments(blobs, self.kernel)
+        if len(places) == layers:
+            return stacked
+        starts = np.flatnonzero(np.diff(places, prepend=-1))
+        added = np.add.reduceat(stacked, starts, axis=0)
+        result = np.zeros((layers, *stacked.shape[1:]), stacked.dtype)
+        result[places[starts]] = added
+        return result
+
+    def _why_empty(self) -> str:
+        """Which condition removed everything, in a sentence."""
+        whole = Population(self.folder).kernels
+        if not whole:
+            return f"The database {self.folder} has no layers. Ingest some models first."
+        if not self.kernels:
+            return (
+                f"No layer matches the condition {self.where}, so nothing is left. (`name` is the "
+                "layer's; the model's is `model`.)"
+            )
+        sizes = ", ".join(f"{h}x{w} ({size.filters:,} filters)" for size in self.kernels[:12]
+                          for h, w in [size.kernel])  # fmt: skip
+        if self._kernel is None:
+            return (
+                f"The selection has no filters with a shape: 1x1 kernels have none, and those "
+                f"above {MOST_TAPS} taps have no summary. It has {sizes}."
+            )
+        height, width = self._kernel
+        if self._kernel not in [size.kernel for size in self.kernels]:
+            return f"No filter of the selection is {height}x{width}. It has {sizes}."
+        if self.drop_sparse:
+            return f"All {height}x{width} filters of the selection are sparse: nothing is left."
+        return (
+            f"No {height}x{width} layer of the selection has a summary: kernels of 1x1 and above "
+            f"{MOST_TAPS} taps have none, nor have weights that are not finite."
+        )
+
+    def __repr__(self) -> str:
+        condition = f" where {self.where}" if self.where else ""
+        size = "" if self._kernel is None else " of {}x{} filters".format(*self._kernel)
+        sparse = ", sparse ones left out" if self.drop_sparse else ""
+        return f"<Population{size} in {str(self.folder)!r}{condition}{sparse}>"
+
+
+def condition(where: str | None, columns: dict[str, Any]) -> str | None:
+    """A condition with ``column = value`` for each keyword; a list is any of its values."""
+    if not columns:
+        return where
+    parts = [f"(\n{where}\n)"] if where else []
+    for name, value in columns.items():
+        if value is None:
+            parts.append(f"{quoted(name)} IS NULL")
+        elif isinstance(value, list | tuple | set):
+            parts.append(f"{quoted(name)} IN ({', '.join(map(literal, value))})")
+        else:
+            parts.append(f"{quoted(name)} = {literal(value)}")
+    return " AND ".join(parts) or None
+
+
+def literal(value: Any) -> str:
+    """A value as SQL writes it."""
+    if isinstance(value, bool | int | float | np.number):
+        return repr(float(value)) if isinstance(value, float | np.floating) else str(int(value))
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def _taps(kernel: Kernel) -> int:
+    return kernel[0] * kernel[1]

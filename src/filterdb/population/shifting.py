@@ -1,0 +1,273 @@
+"""Shift: how far the groups of a population lie apart, with a null and an interval for each pair.
+
+D(P, Q) of METHODS 1.3 between all groups along an axis. D is biased upwards for small samples
+and layers of a network are alike, so that a D alone says nothing: beside each stand the 95th
+percentile of D between random splits of the pooled layers and of the pooled models, the share of
+splits that lie as far apart (p), and a bootstrap interval over models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from filterdb.errors import QueryError
+from filterdb.population.axes import axis_of
+from filterdb.population.grouping import Grouped, group_layers, join_populations
+from filterdb.population.pairs import Pair, PairStatistics, Units, pair_statistics
+from filterdb.population.preset import PRESETS, Histograms, Scanning, preset_histograms
+from filterdb.population.shift_matrix import FEW_FILTERS, ShiftMatrix
+from filterdb.stats.shift import shift_matrix
+from filterdb.stats.summary import COARSE_BINS
+
+if TYPE_CHECKING:
+    from filterdb.population.selection import Population
+
+Progress = Callable[[int, int, str], None]
+WEIGHTINGS = ("filters", "layers")
+PERMUTATIONS, MANY_PAIRS, FEWER_PERMUTATIONS = 200, 1_000, 100
+
+
+def shift(
+    population: Population,
+    by: str | Sequence[str],
+    *,
+    preset: str = "reference",
+    weighting: str = "filters",
+    permutations: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    scanning: Scanning | None = None,
+) -> ShiftMatrix:
+    """Compare the groups of a population along an axis.
+
+    Parameters
+    ----------
+    population
+        What is grouped.
+    by
+        An axis: ``task``, ``visual_category``, ``training_dataset``, ``architecture``,
+        ``model``, ``run``, ``epoch``, ``format``, ``kind``, ``layer_index``, ``depth_decile``,
+        ``stage``, any column of yours; or a pair, ``"task,format"``.
+    preset
+        ``"reference"``: the database's fixed basis and bins, from the catalogue alone.
+        ``"cvpr2022"``, ``"cvprw2022"``, ``"medneurips2022"``: the settings of the papers, which
+        need a pass over the weights.
+    weighting
+        ``"filters"``: each filter counts once, so that large layers dominate. ``"layers"``:
+        each layer counts once.
+    permutations
+        Random splits for each null, and replicates for each interval; 0 for neither. If not
+        given, 200, or 100 where there are over 1,000 pairs of groups.
+    seed
+        Of the random splits.
+    progress
+        Called with the number of pairs done, their total and the last pair.
+    scanning
+        How to pass over the weights, for the presets that need it.
+
+    Returns
+    -------
+    ShiftMatrix
+        D of every pair, its nulls and interval, and what it covers.
+
+    Raises
+    ------
+    QueryError
+        The axis, preset or weighting is unknown, nothing is left, or there are too many groups.
+    """
+    check_choice("preset", preset, tuple(PRESETS))
+    check_choice("weighting", weighting, WEIGHTINGS)
+    axis = axis_of(population.folder, by)
+    if preset == "reference":
+        grouped = group_layers(population, axis, arrays=("coarse",))
+        basis = population.reference
+        width = 2 * basis.reach / COARSE_BINS
+        weights = basis.explained_variance_ratio
+        found = Histograms(grouped.table.arrays["coarse"], weights, width, basis)
+    else:
+        grouped, found = preset_histograms(population, axis, preset, scanning or Scanning())
+    return compare(
+        grouped,
+        found,
+        preset=preset,
+        weighting=weighting,
+        permutations=permutations,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def shift_between(
+    populations: Mapping[str, Population],
+    *,
+    preset: str = "reference",
+    weighting: str = "filters",
+    permutations: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> ShiftMatrix:
+    """Compare populations with one another: of one database, or of several.
+
+    Parameters
+    ----------
+    populations
+        Name -> population; of one kernel size, in one basis.
+    preset
+        ``"reference"`` only: the others need all weights in one database.
+    weighting, permutations, seed, progress
+        As :func:`shift`.
+
+    Raises
+    ------
+    QueryError
+        A population is empty, or they differ in their kernel size or their basis; the message
+        has the command that mends it.
+    """
+    check_choice("preset", preset, ("reference",))
+    check_choice("weighting", weighting, WEIGHTINGS)
+    one, *others = populations.values()
+    for other in others:
+        check_comparable(one, other)
+    grouped = join_populations(populations)
+    width = 2 * one.reference.reach / COARSE_BINS
+    counts = grouped.table.arrays["coarse"]
+    weights = one.reference.explained_variance_ratio
+    return compare(
+        grouped,
+        Histograms(counts, weights, width, one.reference),
+        preset=preset,
+        weighting=weighting,
+        permutations=permutations,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def check_comparable(one: Population, other: Population) -> None:
+    """Make sure that the histograms of two populations can be compared.
+
+    Raises
+    ------
+    QueryError
+        They differ in their kernel size or their basis; the message has the command that mends
+        it.
+    """
+    if one.kernel != other.kernel:
+        sizes = "{}x{} and {}x{}".format(*one.kernel, *other.kernel)
+        msg = f"Filters of {sizes} cannot be compared. Name one size: --kernel 3x3."
+        raise QueryError(msg)
+    if one.reference.id != other.reference.id:
+        msg = (
+            "The {}x{} histograms of {} are in the basis {} ({}), those of {} in {} ({}): they "
+            "cannot be compared. Take the latter anew: filterdb basis {} --adopt {}"
+        ).format(
+            *one.kernel, one.folder, one.reference.id, one.reference.origin, other.folder,
+            other.reference.id, other.reference.origin, other.folder, one.folder,
+        )  # fmt: skip
+        raise QueryError(msg)
+
+
+def compare(
+    grouped: Grouped,
+    found: Histograms,
+    *,
+    preset: str,
+    weighting: str,
+    permutations: int | None,
+    seed: int,
+    progress: Progress | None,
+) -> ShiftMatrix:
+    """D of every pair of groups, with its nulls and its interval."""
+    counts = found.counts
+    if weighting == "layers":
+        counts = counts / counts.sum(axis=(1, 2), keepdims=True).clip(min=1)
+    units = Units(counts, grouped.group, grouped.model)
+    size = len(grouped.groups)
+    totals = units.totals(size)
+    pairs = list(combinations(range(size), 2))
+    draws = permutations
+    if draws is None:
+        draws = PERMUTATIONS if len(pairs) <= MANY_PAIRS else FEWER_PERMUTATIONS
+    statistics: list[PairStatistics] = []
+    if draws:
+        statistics = pair_statistics(
+            units, pairs, found.weights, width=found.width, draws=draws, seed=seed,
+            progress=progress,
+        )  # fmt: skip
+    return ShiftMatrix(
+        by=grouped.axis.name,
+        preset=preset,
+        weighting=weighting,
+        kernel=found.basis.kernel,
+        basis=found.basis,
+        groups=grouped.groups,
+        ordered=grouped.axis.ordered,
+        matrix=shift_matrix(totals, found.weights, width=found.width),
+        weights=found.weights,
+        null_layers_p95=spread(pairs, [pair.layers.p95 for pair in statistics], size),
+        null_models_p95=spread(pairs, [pair.models.p95 for pair in statistics], size),
+        p_layers=spread(pairs, [pair.layers.p_value for pair in statistics], size),
+        p_models=spread(pairs, [pair.models.p_value for pair in statistics], size),
+        low=spread(pairs, [pair.interval.low for pair in statistics], size),
+        high=spread(pairs, [pair.interval.high for pair in statistics], size),
+        permutations=draws,
+        counts=totals,
+        coverage=grouped.coverage,
+        notes=(*found.notes, *remarks(grouped, statistics)),
+    )
+
+
+def spread(pairs: Sequence[Pair], values: Sequence[float | None], size: int) -> NDArray[np.float64]:
+    """Values of pairs as a symmetric matrix; NaN where there is none."""
+    matrix = np.full((size, size), np.nan)
+    for (i, j), value in zip(pairs, values, strict=False):
+        if value is not None:
+            matrix[i, j] = matrix[j, i] = value
+    return matrix
+
+
+def remarks(grouped: Grouped, statistics: Sequence[PairStatistics]) -> list[str]:
+    """What to know of a result: groups that are too small, and nulls that cannot say much."""
+    said = []
+    few = [group.name for group in grouped.groups if 0 < group.filters < FEW_FILTERS]
+    if few:
+        said.append(
+            f"{named(few)} below {FEW_FILTERS:,} filters: a D of so few is mostly the bias of a "
+            "small sample (two samples of 1,000 filters of one distribution have 0.14)."
+        )
+    single = [group.name for group in grouped.groups if group.models == 1]
+    if single and statistics:
+        said.append(
+            f"{named(single)} of one model, which cannot be permuted: its pairs are judged by the "
+            "null of layers, which is too narrow, for layers of one network are alike."
+        )
+    hopeless = [pair.models.reason for pair in statistics if pair.models.reason and pair.models.p95]
+    if hopeless:
+        said.append(
+            f"{len(hopeless):,} pairs have too few models for any p value below 0.05, however far "
+            f"apart they are (for instance {hopeless[0]})."
+        )
+    return said
+
+
+def named(names: Sequence[str], *, most: int = 4) -> str:
+    """``"a, b, c, d and 3 more are"``."""
+    listed = ", ".join(names[:most])
+    if len(names) > most:
+        return f"{listed} and {len(names) - most} more are"
+    return f"{listed} {'is' if len(names) == 1 else 'are'}"
+
+
+def check_choice(what: str, value: str, known: Sequence[str]) -> None:
+    """Make sure that a setting is one of those that exist."""
+    if value not in known:
+        close = get_close_matches(value, known, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        msg = f"There is no {what} {value!r}.{hint} There are: {', '.join(known)}."
+        raise QueryError(msg)
