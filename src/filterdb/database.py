@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from filterdb.ingest import IngestResult, Progress
+    from filterdb.published.exporting import ExportResult
+    from filterdb.published.importing import ImportResult
     from filterdb.store.verify import VerifyResult
 
 PathLike = str | os.PathLike[str]
@@ -103,6 +105,41 @@ class Database(Questions):
         from filterdb.ingest import ingest
 
         return ingest(self.path, paths, metadata=metadata, jobs=jobs, progress=progress)
+
+    def import_dataset(
+        self, dataset: PathLike, *, jobs: int | None = None, progress: Progress | None = None
+    ) -> ImportResult:
+        """Take in the published CNN Filter DB (:mod:`filterdb.published.importing`).
+
+        Parameters
+        ----------
+        dataset
+            The published HDF5 file, v1.0.0 or v0.1.0.
+        jobs
+            Number of networks at a time.
+        progress
+            Called with the number of networks done, their total and the last one's name.
+        """
+        from filterdb.published.importing import import_dataset
+
+        return import_dataset(self.path, dataset, jobs=jobs, progress=progress)
+
+    def export(self, out: PathLike, *, where: str | None = None, **how: Any) -> ExportResult:
+        """Write the filters for other programs; see :func:`filterdb.published.exporting.export`.
+
+        Parameters
+        ----------
+        out
+            ``.h5`` (the published layout), a folder ending in ``.parquet``, or a folder of
+            safetensors.
+        where
+            Only layers that meet this condition.
+        **how
+            ``layout``, ``dtype``, ``force``, ``progress``.
+        """
+        from filterdb.published.exporting import export
+
+        return export(self.path, out, where=where, **how)
 
     def models(self, where: str | None = None) -> list[Row]:
         """Models, in the order in which they joined: the catalogue's columns, lists as lists.

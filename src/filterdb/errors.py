@@ -17,6 +17,7 @@
     │   └── DamagedStoreError
     ├── QueryError (ValueError)
     ├── MetadataError (ValueError)
+    ├── ExportError (ValueError)
     └── MissingExtraError (ImportError)
 
 Each class is also the builtin that a caller would catch without knowing filterdb. Messages are
@@ -145,6 +146,10 @@ class QueryError(FilterDBError, ValueError):
 
 class MetadataError(FilterDBError, ValueError):
     """A metadata CSV cannot be matched with files."""
+
+
+class ExportError(FilterDBError, ValueError):
+    """An export or a picture cannot be written as asked."""
 
 
 class MissingExtraError(FilterDBError, ImportError):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from filterdb.errors import QueryError
 from filterdb.population.table import LayerTable, without_empty
 from filterdb.stats.basis import Basis, Kernel, fit_basis, reference_basis
-from filterdb.stats.summary import FINE_BINS, MOST_TAPS, Summary
+from filterdb.stats.summary import FINE_BINS, MOST_TAPS, Summary, has_summary
 from filterdb.store.query import Row, select_kernels, select_layers, select_summaries
 from filterdb.store.schema import quoted
 from filterdb.store.summaries import (
@@ -89,7 +89,7 @@ class Population:
         """Height and width of its filters."""
         if self._kernel is not None:
             return self._kernel
-        sizes = [size for size in self.kernels if 1 < _taps(size.kernel) <= MOST_TAPS]
+        sizes = list(filter(_has_shape, self.kernels))
         if not sizes:
             raise QueryError(self._why_empty())
         usual = [size for size in sizes if size.kernel == USUAL]
@@ -262,13 +262,13 @@ class Population:
             )
         sizes = ", ".join(f"{h}x{w} ({size.filters:,} filters)" for size in self.kernels[:12]
                           for h, w in [size.kernel])  # fmt: skip
-        if self._kernel is None:
+        if self._kernel is None and not any(map(_has_shape, self.kernels)):
             return (
                 f"The selection has no filters with a shape: 1x1 kernels have none, and those "
                 f"above {MOST_TAPS} taps have no summary. It has {sizes}."
             )
-        height, width = self._kernel
-        if self._kernel not in [size.kernel for size in self.kernels]:
+        height, width = self.kernel
+        if self.kernel not in [size.kernel for size in self.kernels]:
             return f"No filter of the selection is {height}x{width}. It has {sizes}."
         if self.drop_sparse:
             return f"All {height}x{width} filters of the selection are sparse: nothing is left."
@@ -304,6 +304,10 @@ def literal(value: Any) -> str:
     if isinstance(value, bool | int | float | np.number):
         return repr(float(value)) if isinstance(value, float | np.floating) else str(int(value))
     return "'" + str(value).replace("'", "''") + "'"
+
+
+def _has_shape(size: KernelSize) -> bool:
+    return has_summary(size.kernel)
 
 
 def _taps(kernel: Kernel) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +124,7 @@ class ShiftMatrix:
         Those above their null come first, and of each kind the farthest apart.
         """
         names = [group.name for group in self.groups]
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "a": names[i],
                 "b": names[j],
@@ -138,9 +139,12 @@ class ShiftMatrix:
             }
             for i, j in zip(*np.triu_indices(len(names), 1), strict=True)
         ]
-        far = [-1.0 if row["shift"] is None else row["shift"] for row in rows]
-        order = sorted(range(len(rows)), key=lambda i: (not rows[i]["distinguishable"], -far[i]))
-        return [rows[index] for index in order]
+
+        def claims_first(row: dict[str, Any]) -> tuple[bool, float]:
+            shift = row["shift"]
+            return not row["distinguishable"], math.inf if shift is None else -shift
+
+        return sorted(rows, key=claims_first)
 
     def to_dict(self) -> dict[str, Any]:
         """The result as in the JSON of ``filterdb shift``."""

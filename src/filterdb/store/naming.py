@@ -43,8 +43,9 @@ def resolve(connection: sqlite3.Connection, reference: str | int) -> int:
             )
             raise ModelNotFoundError(msg)
     names = [str(name) for (name,) in connection.execute("SELECT name FROM models")]
-    close = get_close_matches(text, names, n=SHOWN, cutoff=0.4)
-    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    stems = {name.partition(".")[0]: name for name in names} | {name: name for name in names}
+    close = [stems[stem] for stem in get_close_matches(text, stems, n=SHOWN)]
+    hint = f" Did you mean {' or '.join(dict.fromkeys(close))}?" if close else ""
     msg = f"There is no model {text!r} in the database.{hint} `filterdb models` lists their names."
     raise ModelNotFoundError(msg)
 

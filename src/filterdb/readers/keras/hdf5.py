@@ -44,10 +44,10 @@ def read(head: Head) -> Contents:
     """
     inventory = take_inventory(Place(head.path, 0, head.size))
     root = inventory.attributes.get("", {})
-    if "filters" in inventory.datasets and "meta" in inventory.attributes:
+    if inventory.datasets.keys() & {"filters", "filter"} and "meta" in inventory.attributes:
         msg = (
             "This is the published CNN Filter DB data set (/filters and /meta), not a network. "
-            "Reading it with `filterdb import` is planned; until then open it with h5py and pandas."
+            "Take it into a database: filterdb import DB FILE."
         )
         raise UnsupportedFormatError(msg)
     attributes = {**inventory.attributes.get("model_weights", {}), **root}

@@ -1,0 +1,1 @@
+"""The published CNN Filter DB: into a database, out of one, and its tables made again."""
