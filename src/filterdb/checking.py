@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from filterdb.errors import while_reading
 from filterdb.layer import ConvLayer, ModelFile
 from filterdb.reading import Source, read
-from filterdb.stats.quality import LayerQuality, layer_quality
+from filterdb.stats.quality import SPARSITY_EPS, LayerQuality, layer_quality
+from filterdb.stats.summary import LayerSummary
 from filterdb.stats.verdict import DEFAULT_THRESHOLDS, Thresholds, layer_verdict, model_verdict
 from filterdb.threads import map_in_threads
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Visitor = Callable[[ConvLayer, NDArray[np.float32]], None]
+Visitor = Callable[[ConvLayer, NDArray[np.float32]], LayerSummary | None]
 
 MEASURES = ("sparsity", "variance_entropy", "randomness_threshold", "entropy_ratio",
             "orthogonality")  # fmt: skip
@@ -203,7 +204,8 @@ def check_model(
     visit
         Called once a layer, in order, with its float32 weights of shape
         ``(C_out, C_in/groups, kh, kw)``: for who wants them too (ingest), so that nothing is
-        read twice. It keeps the layers in one thread.
+        read twice; if it returns their summary, no moment is taken twice, either. It keeps the
+        layers in one thread.
 
     Raises
     ------
@@ -232,8 +234,9 @@ def check_layer(
     """Measure one layer."""
     with while_reading(layer=layer.name):
         weights = layer.weights
-    if visit is not None:
-        visit(layer, weights)
-    quality = layer_quality(weights, sparsity_eps=thresholds.sparsity_eps)
+    summary = None if visit is None else visit(layer, weights)
+    if thresholds.sparsity_eps != SPARSITY_EPS:
+        summary = None  # it parted the sparse filters from the rest at another threshold
+    quality = layer_quality(weights, sparsity_eps=thresholds.sparsity_eps, summary=summary)
     verdict = layer_verdict(quality, layer.kernel, thresholds)
     return LayerCheck(layer, quality, verdict.name, verdict.reason)

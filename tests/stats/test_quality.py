@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from filterdb.stats import orthogonality, variance
+from filterdb.stats.basis import reference_basis
 from filterdb.stats.quality import LayerQuality, layer_quality
 from filterdb.stats.randomness import threshold
+from filterdb.stats.summary import summarise
 
 SHAPES = [(64, 3, 3, 3), (32, 1, 3, 3), (8, 8, 3, 3), (300, 20, 3, 3), (16, 4, 5, 5), (5, 3, 1, 7),
           (3, 2, 7, 7), (40, 9, 2, 2), (12, 1, 11, 11), (1, 30, 3, 3)]  # fmt: skip
@@ -373,3 +375,20 @@ def test_work_out_of_proportion_is_not_done(shape):
     assert quality.sparsity is None
     if shape[0] > 100_000:
         assert quality.orthogonality is None
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.3, 1e5])
+def test_moments_of_a_summary_save_a_pass_and_change_nothing(offset):
+    rng = np.random.default_rng(3)
+    weights = (rng.normal(size=(40, 50, 3, 3)) + offset).astype(np.float32)
+    weights[::4] *= 1e-4
+    summary = summarise(weights, reference_basis((3, 3)))
+    plain, quick = layer_quality(weights), layer_quality(weights, summary=summary)
+    for name, value in asdict(plain).items():
+        assert getattr(quick, name) == pytest.approx(value, rel=1e-7), name
+
+
+def test_equal_filters_have_no_variance_by_moments_either():
+    weights = np.full((30, 10, 3, 3), 0.7, np.float32)
+    summary = summarise(weights, reference_basis((3, 3)))
+    assert layer_quality(weights, summary=summary).variance_entropy == 0

@@ -91,13 +91,14 @@ class Summaries:
         """The bases that were used."""
         return list(self._used.values())
 
-    def add(self, layer: ConvLayer, weights: NDArray[np.float32]) -> None:
+    def add(self, layer: ConvLayer, weights: NDArray[np.float32]) -> LayerSummary | None:
         """Summarise a layer, if it can be."""
         if not (has_summary(layer.kernel) and weights.size and np.isfinite(largest(weights))):
-            return
+            return None
         basis = self._known.get(layer.kernel) or reference_basis(layer.kernel)
         self._used[layer.kernel] = basis
-        self.of_layer[layer.index] = summarise(weights, basis)
+        self.of_layer[layer.index] = summary = summarise(weights, basis)
+        return summary
 
 
 def prepare(folder: Path, fingerprint: Fingerprint) -> NewModel:
@@ -116,9 +117,9 @@ def prepare(folder: Path, fingerprint: Fingerprint) -> NewModel:
     with ingesting(folder), PayloadWriter(folder, shapes) as writer:
         summaries = Summaries(folder)
 
-        def keep(layer: ConvLayer, weights: NDArray[np.float32]) -> None:
+        def keep(layer: ConvLayer, weights: NDArray[np.float32]) -> LayerSummary | None:
             writer.add(weights)
-            summaries.add(layer, weights)
+            return summaries.add(layer, weights)
 
         check = check_model(file, visit=keep)
         model = model_row(check, fingerprint)

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from filterdb.stats.moments import Moments
 from filterdb.stats.orthogonality import orthogonality, squared_lengths
 from filterdb.stats.randomness import threshold
 from filterdb.stats.variance import BLOCK, Floats, blocks, component_variances, entropy_of, height
+
+if TYPE_CHECKING:
+    from filterdb.stats.summary import LayerSummary
 
 SPARSITY_EPS = 0.01
 """A filter is sparse if all its weights stay below this share of the layer's peak [paper]."""
@@ -79,7 +83,12 @@ class LayerQuality:
     l2_standardised: float | None = None
 
 
-def layer_quality(weights: NDArray[Any], *, sparsity_eps: float = SPARSITY_EPS) -> LayerQuality:
+def layer_quality(
+    weights: NDArray[Any],
+    *,
+    sparsity_eps: float = SPARSITY_EPS,
+    summary: LayerSummary | None = None,
+) -> LayerQuality:
     """Measure one layer.
 
     Parameters
@@ -88,6 +97,9 @@ def layer_quality(weights: NDArray[Any], *, sparsity_eps: float = SPARSITY_EPS) 
         Shape ``(C_out, C_in/groups, kh, kw)``, any real dtype and memory layout; not changed.
     sparsity_eps
         A filter is sparse if all its weights are below this share of the peak.
+    summary
+        Of the same weights with the same ``sparsity_eps``, where there is one: its moments save
+        a pass over the weights.
 
     Returns
     -------
@@ -127,18 +139,25 @@ def layer_quality(weights: NDArray[Any], *, sparsity_eps: float = SPARSITY_EPS) 
     if not math.isfinite(peak):
         return LayerQuality(n_filters, n_invalid=int(np.count_nonzero(~np.isfinite(filters))))
     exponent = 0 if peak == 0 or TAME[0] < peak < TAME[1] else math.frexp(peak)[1]
+    moments = None if summary is None else (summary.clean.raw, summary.sparse.raw)
     if exponent:
+        moments = None  # they are of the weights as they are
         filters = np.ldexp(filters.astype(np.float64), -exponent)
         peaks, absolute, total = magnitudes(filters)
     return LayerQuality(
         n_filters,
         peak=peak,
-        **shape_measures(filters, peaks, sparsity_eps),
+        **shape_measures(filters, peaks, sparsity_eps, moments),
         **layer_measures(filters.reshape(out, -1), absolute, total, exponent),
     )
 
 
-def shape_measures(filters: Floats, peaks: Floats, sparsity_eps: float) -> Measures:
+def shape_measures(
+    filters: Floats,
+    peaks: Floats,
+    sparsity_eps: float,
+    moments: tuple[Moments, Moments] | None = None,
+) -> Measures:
     """Sparsity and variance entropy of filters of shape ``(n, taps)``.
 
     None of them for one tap, nor for more than :data:`MOST_COMPONENTS` filters of as many taps:
@@ -151,7 +170,7 @@ def shape_measures(filters: Floats, peaks: Floats, sparsity_eps: float) -> Measu
     # Compared in the weights' own precision, as the reference does: ties stay ties.
     clean = (peaks >= filters.dtype.type(sparsity_eps * peak)) & (peak > 0)
     n_clean = int(np.count_nonzero(clean))
-    variances = component_variances(filters, clean)
+    variances = component_variances(filters, clean, moments)
     entropy, random, ratio = entropy_measures(variances[0], n, taps)
     clean_measures = entropy_measures(variances[1], n_clean, taps)
     return {

@@ -23,6 +23,7 @@ COARSE_BINS = 70
 MOST_TAPS = 121
 """Largest kernel with a summary, 11x11: second moments grow with the square of its taps."""
 BLOCK = 8192  # filters a block: all its arrays stay in the second-level cache
+MARGIN = 1e-12  # of the range, beyond either end
 
 Array = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -154,23 +155,28 @@ def summarise(
     if not np.isfinite(peak):
         msg = "Weights that are NaN or infinite have no summary."
         raise ValueError(msg)
-    clean, sparse = _Sums(basis), _Sums(basis)
+    height = min(len(filters), BLOCK)
+    whole, sparse = _Sums(basis, height), _Sums(basis, height)
     # Compared in the weights' own precision, as the sparsity measure does: ties stay ties.
     least = filters.dtype.type(sparsity_eps * peak)
-    block = np.empty((filters.shape[1], min(len(filters), BLOCK)))
-    scratch = np.empty_like(block)
+    room = np.empty((2, filters.shape[1] + 1, height))
     for start in range(0, len(filters), BLOCK):
         part = filters[start : start + BLOCK]
-        columns = block[:, : len(part)]
-        columns[...] = part.T
-        peaks = np.abs(columns, out=scratch[:, : len(part)]).max(axis=0)
-        alive = (peaks >= least) & (peak > 0)
-        if alive.all():
-            clean.add(columns, peaks, scratch)
-            continue
-        clean.add(columns[:, alive], peaks[alive], scratch)
-        sparse.add(columns[:, ~alive], peaks[~alive], scratch)
-    return LayerSummary(clean.summary(), sparse.summary())
+        columns, sizes = (narrowed(matrix, len(part)) for matrix in room)
+        columns[:-1], columns[-1] = part.T, 1  # a filter is a column, with a one below
+        peaks = np.abs(columns[:-1], out=sizes[:-1]).max(axis=0)
+        dead = (peaks < least) | (peak == 0)
+        whole.add(columns, peaks)
+        if dead.any():
+            sparse.add(columns[:, dead], peaks[dead])
+    return LayerSummary(whole.summary(without=sparse), sparse.summary())
+
+
+def narrowed(room: NDArray[Any], columns: int) -> NDArray[Any]:
+    """A contiguous matrix with the rows of ``room`` and fewer columns, in its memory."""
+    if columns == room.shape[1]:
+        return room
+    return room.reshape(-1)[: len(room) * columns].reshape(len(room), columns)
 
 
 def largest(filters: NDArray[np.floating]) -> float:
@@ -181,48 +187,61 @@ def largest(filters: NDArray[np.floating]) -> float:
 
 
 class _Sums:
-    """A summary on its way: filters come as columns, block by block."""
+    """A summary on its way: filters come as columns, block by block.
 
-    def __init__(self, basis: Basis) -> None:
+    Below each filter stands a one: a single product of matrices then gives the sums of products
+    with the sums and the number, and another one the coefficients as places on the bins.
+    """
+
+    def __init__(self, basis: Basis, height: int) -> None:
         taps = basis.mean.size
         self._basis = basis
-        self._scaled, self._raw = Moments.zero(taps), Moments.zero(taps)
+        # Fresh arrays of this size would cost more than the arithmetic: these are used again.
+        self._scaled_room = np.empty((taps + 1, height))
+        self._places_room = np.empty((taps, height))
+        self._bins_room = np.empty((taps, height), np.intp)
+        self._raw, self._scaled = np.zeros((2, taps + 1, taps + 1))
         self._peak = 0.0
         self._counts = np.zeros(taps * FINE_BINS, np.int64)
-        # A coefficient c lies in bin (c + reach) * per_unit; each component has its own bins.
-        per_unit = FINE_BINS / (2 * basis.reach)
-        self._to_places = basis.components * per_unit
-        shift = basis.reach - basis.components @ basis.mean
-        self._shift = (shift * per_unit)[:, None]
-        self._first_bins = np.arange(taps)[:, None] * FINE_BINS
-        self._places = self._bins = np.empty((taps, 0))
+        # A coefficient c lies in bin (c + reach) * per_unit of its component's bins. The outermost
+        # edges are moved out by less than any coefficient's rounding, so that none falls over.
+        per_unit = FINE_BINS * (1 - 2 * MARGIN) / (2 * basis.reach)
+        shift = (basis.reach - basis.components @ basis.mean) * per_unit + FINE_BINS * MARGIN
+        shift += np.arange(taps) * FINE_BINS
+        self._to_places = np.column_stack([basis.components * per_unit, shift])
 
-    def add(self, columns: Array, peaks: Array, scratch: Array) -> None:
-        """Add filters, shape ``(k, n)``, with the largest absolute weight of each, ``(n,)``.
-
-        Everything is computed into arrays that are there: fresh ones of this size cost more
-        than the arithmetic.
-        """
-        n = peaks.size
-        if not n:
-            return
-        if self._places.shape[1] < n:
-            self._places = np.empty(scratch.shape)
-            self._bins = np.empty(scratch.shape, np.intp)
-        self._raw += Moments.of(columns)
+    def add(self, columns: Array, peaks: Array) -> None:
+        """Add filters, shape ``(k + 1, n)``, with the largest absolute weight of each, ``(n,)``."""
+        self._raw += columns @ columns.T
         self._peak = max(self._peak, float(peaks.max()))
-        scaled = np.divide(columns, np.where(peaks > 0, peaks, 1), out=scratch[:, :n])
-        self._scaled += Moments.of(scaled)
-        places = np.matmul(self._to_places, scaled, out=self._places[:, :n])
-        places += self._shift
-        # The outermost bins take what rounding puts on or beyond their edge.
-        np.clip(places, 0, FINE_BINS - 1, out=places)
-        bins = self._bins[:, :n]
-        np.copyto(bins, places, casting="unsafe")
-        bins += self._first_bins
+        scaled = narrowed(self._scaled_room, peaks.size)
+        np.divide(columns, np.where(peaks > 0, peaks, 1), out=scaled)
+        scaled[-1] = 1
+        self._scaled += scaled @ scaled.T
+        places = narrowed(self._places_room, peaks.size)
+        bins = narrowed(self._bins_room, peaks.size)
+        np.copyto(bins, np.matmul(self._to_places, scaled, out=places), casting="unsafe")
         self._counts += np.bincount(bins.reshape(-1), minlength=self._counts.size)
 
-    def summary(self) -> Summary:
+    def summary(self, *, without: _Sums | None = None) -> Summary:
+        """The sums as a summary, less those of some of the filters."""
         basis = self._basis
-        counts = self._counts.reshape(-1, FINE_BINS)
-        return Summary(basis.kernel, basis.id, self._scaled, self._raw, self._peak, counts)
+        raw, scaled, counts, peak = self._raw, self._scaled, self._counts, self._peak
+        if without is not None:
+            raw, scaled = raw - without._raw, scaled - without._scaled
+            counts = counts - without._counts
+        if not counts.any():
+            return Summary.empty(basis)
+        return Summary(
+            kernel=basis.kernel,
+            basis_id=basis.id,
+            scaled=_moments(scaled),
+            raw=_moments(raw),
+            peak=peak,
+            counts=counts.reshape(-1, FINE_BINS),
+        )
+
+
+def _moments(sums: Array) -> Moments:
+    """Moments from the sums of products of filters with a one below each."""
+    return Moments(round(sums[-1, -1]), sums[:-1, -1].copy(), sums[:-1, :-1].copy())

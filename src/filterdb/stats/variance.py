@@ -7,9 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from filterdb.stats.moments import Moments
+
 BLOCK = 16384 * 9  # weights a block: a shifted copy stays in the second-level cache
 LARGE = 2**18  # weights from which on blocks are summed in their own precision
 SAMPLE = 1000  # filters that a typical one is chosen from
+SPREAD = 1e-6  # of the sum of squares
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 
@@ -24,19 +27,37 @@ def entropy_of(variances: NDArray[np.float64]) -> float:
 
 
 def component_variances(
-    filters: Floats, clean: NDArray[np.bool_]
+    filters: Floats,
+    clean: NDArray[np.bool_],
+    moments: tuple[Moments, Moments] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Variances, times n, along the principal components: of all filters, of the clean ones.
 
     They are the squared singular values of the centred filters, by way of the smaller of the
-    two Gram matrices.
+    two Gram matrices; or of the moments of the clean and of the sparse filters, where these are
+    known and precise enough.
     """
     n, taps = filters.shape
     if n <= taps:
         gram, clean_gram = centred_gram(filters), centred_gram(filters[clean])
+    elif moments is not None and all(map(is_spread, (moments[0] + moments[1], moments[0]))):
+        gram, clean_gram = scatter_of(moments[0] + moments[1]), scatter_of(moments[0])
     else:
         gram, clean_gram = scatter_matrices(filters, clean)
     return np.linalg.eigvalsh(gram).clip(min=0), np.linalg.eigvalsh(clean_gram).clip(min=0)
+
+
+def scatter_of(moments: Moments) -> NDArray[np.float64]:
+    """Scatter about the mean, shape ``(taps, taps)``, from sums that are not centred."""
+    return moments.second - np.outer(moments.first, moments.first / max(1, moments.n))
+
+
+def is_spread(moments: Moments) -> bool:
+    """Whether a scatter is large enough beside the mean to survive the subtraction.
+
+    Of float64's sixteen digits ten then remain; the measures need five.
+    """
+    return bool(scatter_of(moments).trace() >= SPREAD * moments.second.trace() > 0)
 
 
 def centred_gram(filters: Floats) -> NDArray[np.float64]:

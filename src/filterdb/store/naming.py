@@ -35,10 +35,10 @@ def resolve(connection: sqlite3.Connection, reference: str | int) -> int:
         if len(found) == 1:
             return int(found[0][0])
         if found:
-            names = ", ".join(str(name) for _, name in found[:SHOWN])
+            listed = ", ".join(str(name) for _, name in found[:SHOWN])
             more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
             msg = (
-                f"{text!r} fits {len(found)} models: {names}{more}. Give the whole name, or more "
+                f"{text!r} fits {len(found)} models: {listed}{more}. Give the whole name, or more "
                 "digits of the hash."
             )
             raise ModelNotFoundError(msg)
