@@ -52,7 +52,7 @@ def present(found: Nearest) -> None:
     narrow = is_narrow()
     numbers = ("D", "null", "filters", "layers", "shared")
     columns = [name for name in numbers if not narrow or name not in ("filters", "layers")]
-    table = new_table("model", *columns, "", right=numbers, fold=("model",))
+    table = new_table("model", *columns, "remark", right=numbers, fold=("model",))
     for row in found.neighbours:
         chance = row.null_p95 is not None and row.shift is not None and row.shift <= row.null_p95
         cells = {

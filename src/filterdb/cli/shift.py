@@ -143,15 +143,16 @@ def show_pairs(found: ShiftMatrix, limit: int | None) -> None:
     numbers = ("D", "null", "p")
     wide = not is_narrow()
     columns = ("D", "95 % interval", "null of models", "p", "null of layers", "p of layers")
-    table = new_table("pair", *(columns if wide else numbers), "", right=(*columns, *numbers),
+    table = new_table("pair", *(columns if wide else numbers), "verdict", right=(*columns, *numbers),
                       fold=("pair",))  # fmt: skip
     for row in pairs[:limit]:
         models = row["null_models_p95"] is not None
         null = row["null_models_p95"] if models else row["null_layers_p95"]
         chance = row["p_models"] if models else row["p_layers"]
-        verdict = "" if row["distinguishable"] else "[dim]≈ chance[/]"
-        if null is None:
-            verdict = "[dim]? no null[/]" if found.permutations else ""
+        verdict = "–" if not found.permutations else "[dim]? no null[/]"
+        if null is not None:
+            apart = "apart" if models else "apart, by layers only"
+            verdict = apart if row["distinguishable"] else "[dim]≈ chance[/]"
         interval = (
             f"{number(row['low'])} .. {number(row['high'])}" if row["low"] is not None else "–"
         )

@@ -244,10 +244,10 @@ class Population:
             stacked = stacked_moments(blobs, self.kernel)
         if len(places) == layers:
             return stacked
-        starts = np.flatnonzero(np.diff(places, prepend=-1))
-        added = np.add.reduceat(stacked, starts, axis=0)
+        first = np.diff(places, prepend=-1) != 0  # of the two parts that a layer may have
         result = np.zeros((layers, *stacked.shape[1:]), stacked.dtype)
-        result[places[starts]] = added
+        result[places[first]] = stacked[first]
+        result[places[~first]] += stacked[~first]
         return result
 
     def _why_empty(self) -> str:
