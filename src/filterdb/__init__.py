@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         CorruptFileError,
         DamagedStoreError,
         DatabaseNotFoundError,
+        ExportError,
         FilterDBError,
         LimitError,
         MetadataError,
@@ -35,12 +36,19 @@ if TYPE_CHECKING:
         UnsupportedFormatError,
     )
     from filterdb.layer import ConvLayer, ModelFile, Skipped
+    from filterdb.population.nearest import Nearest
+    from filterdb.population.preset import Scanning
+    from filterdb.population.selection import Population
+    from filterdb.population.shift_matrix import ShiftMatrix
+    from filterdb.population.shifting import shift_between
     from filterdb.reading import read
+    from filterdb.stats.basis import Basis
     from filterdb.stats.verdict import Thresholds
 
 # Public name -> the module that has it. Resolved at first use, so that `import filterdb` costs
 # nothing but this file.
 _HOME = {
+    "Basis": "filterdb.stats.basis",
     "Check": "filterdb.checking",
     "ConvLayer": "filterdb.layer",
     "CorruptFileError": "filterdb.errors",
@@ -48,6 +56,7 @@ _HOME = {
     "Database": "filterdb.database",
     "DatabaseNotFoundError": "filterdb.errors",
     "Diff": "filterdb.comparing",
+    "ExportError": "filterdb.errors",
     "FilterDBError": "filterdb.errors",
     "LayerCheck": "filterdb.checking",
     "LayerDiff": "filterdb.comparing",
@@ -56,10 +65,14 @@ _HOME = {
     "MissingExtraError": "filterdb.errors",
     "ModelFile": "filterdb.layer",
     "ModelNotFoundError": "filterdb.errors",
+    "Nearest": "filterdb.population.nearest",
     "NoConvolutionError": "filterdb.errors",
+    "Population": "filterdb.population.selection",
     "QueryError": "filterdb.errors",
     "ReadError": "filterdb.errors",
+    "Scanning": "filterdb.population.preset",
     "SchemaVersionError": "filterdb.errors",
+    "ShiftMatrix": "filterdb.population.shift_matrix",
     "Skipped": "filterdb.layer",
     "StoreError": "filterdb.errors",
     "Thresholds": "filterdb.stats.verdict",
@@ -69,10 +82,12 @@ _HOME = {
     "diff": "filterdb.comparing",
     "open": "filterdb.database",
     "read": "filterdb.reading",
+    "shift_between": "filterdb.population.shifting",
 }
 _OTHER_NAME = {"open": "open_database"}
 
 __all__ = [
+    "Basis",
     "Check",
     "ConvLayer",
     "CorruptFileError",
@@ -80,6 +95,7 @@ __all__ = [
     "Database",
     "DatabaseNotFoundError",
     "Diff",
+    "ExportError",
     "FilterDBError",
     "LayerCheck",
     "LayerDiff",
@@ -88,10 +104,14 @@ __all__ = [
     "MissingExtraError",
     "ModelFile",
     "ModelNotFoundError",
+    "Nearest",
     "NoConvolutionError",
+    "Population",
     "QueryError",
     "ReadError",
+    "Scanning",
     "SchemaVersionError",
+    "ShiftMatrix",
     "Skipped",
     "StoreError",
     "Thresholds",
@@ -102,6 +122,7 @@ __all__ = [
     "diff",
     "open",
     "read",
+    "shift_between",
 ]
 
 

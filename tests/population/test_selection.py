@@ -129,3 +129,34 @@ def test_selections_are_described(shared_db):
     assert "3x3" in text
     assert "edges" in text
     assert "sparse" in text
+
+
+def test_every_layer_can_count_once_in_a_basis(shared_db):
+    means, seen = [], set()
+    for row in shared_db.layers("kh = 3"):
+        model = next(m for m in shared_db.models() if m["name"] == row["model"])
+        if model["duplicate_of"] is None:
+            filters = shared_db.weights(row["model"], row["layer_index"]).reshape(-1, 9)
+            means.append(scale(filters).mean(axis=0))
+            seen.add(row["model"])
+    basis = shared_db.select().basis(weighting="layers")
+    np.testing.assert_allclose(basis.mean, np.mean(means, axis=0), atol=1e-12)
+    assert "each layer counted once" in basis.origin
+    with pytest.raises(QueryError, match="Did you mean layers"):
+        shared_db.select().basis(weighting="layer")
+
+
+def test_the_density_of_two_coefficients(shared_db):
+    counts = shared_db.select(task="edges").density(scanning=filterdb.Scanning(jobs=1))
+    basis = reference_basis((3, 3))
+    first, second, *_ = basis.coefficients(scale(weights_of(shared_db, "task = 'edges'"))).T
+    edges = np.linspace(-3.3, 3.3, 513)
+    expected = np.histogram2d(first, second, [edges, edges])[0]
+    np.testing.assert_array_equal(counts, expected)
+
+
+def test_a_database_says_which_basis_it_is_in(shared_db):
+    facts = shared_db.info()
+    assert [row["kernel"] for row in facts["bases"]] == ["3x3", "5x5"]
+    assert facts["bases"][0]["basis"] == reference_basis((3, 3)).id
+    assert facts["summarised_layers"] == 44

@@ -10,6 +10,7 @@ from filterdb.cli.options import json_option, plot_option, selection_options
 
 if TYPE_CHECKING:
     from filterdb.database import Database
+    from filterdb.population.preset import Scanning
     from filterdb.population.selection import Population
     from filterdb.stats.basis import Basis
 
@@ -21,6 +22,10 @@ SHADES = " ░▒▓█"
 @selection_options
 @json_option
 @plot_option
+@click.option("--weighting", type=click.Choice(["filters", "layers"]), default="filters",
+              show_default=True, help="What counts once: each filter, or each layer.")  # fmt: skip
+@click.option("--density", type=click.Path(dir_okay=False), metavar="FILE",
+              help="Draw the density of the first two coefficients: reads the weights.")  # fmt: skip
 @click.option(
     "--adopt",
     metavar="WHICH",
@@ -36,6 +41,8 @@ def basis(
     drop: str | None,
     as_json: bool,  # noqa: FBT001
     plot: str | None,
+    weighting: str,
+    density: str | None,
     adopt: str | None,
     jobs: int | None,
     scheduler: str | None,
@@ -44,17 +51,21 @@ def basis(
     from filterdb.cli.output import print_json
     from filterdb.cli.plots import check_plot, write_plot
     from filterdb.database import open_database
+    from filterdb.population.preset import Scanning
 
     check_plot(plot)
+    check_plot(density)
     with open_database(db) as database:
         if adopt is not None:
             change_basis(database, adopt, jobs=jobs, scheduler=scheduler)
         population = database.select(where, kernel=kernel, drop_sparse=drop == "sparse")
-        found = population.basis()
+        found = population.basis(weighting=weighting)
     if as_json:
         print_json(as_dict(found, population))
     else:
         present(found, population)
+    if density:
+        draw_density(population, density, Scanning(jobs=jobs, scheduler=scheduler))
     if plot:
         from filterdb.figures.bases import eigenimages
 
@@ -82,6 +93,20 @@ def change_basis(
         click.echo("Every kernel size is in that basis already: nothing changed.", err=True)
     else:
         click.echo(f"{counted(len(changed), 'kernel size')} changed.", err=True)
+
+
+def draw_density(population: Population, path: str, scanning: Scanning) -> None:
+    """Draw the 2-D density of the first two coefficients."""
+    from dataclasses import replace
+
+    from filterdb.cli.output import progress_bar
+    from filterdb.cli.plots import write_plot
+    from filterdb.figures.density import coefficient_density
+
+    with progress_bar("scanning") as report:
+        counts = population.density(scanning=replace(scanning, progress=report))
+    ratios = population.reference.explained_variance_ratio
+    write_plot(coefficient_density(counts, ratios=ratios), path)
 
 
 def as_dict(found: Basis, population: Population) -> dict[str, Any]:

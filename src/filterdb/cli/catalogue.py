@@ -147,6 +147,9 @@ def info(db: str, as_json: bool) -> None:  # noqa: FBT001
             for key, count in value.items():
                 general[PARTICULARS.sub("...", key)] += count
             show(counts(name.replace("_", " "), general))
+    if facts["bases"]:
+        show("[bold]bases of the histograms[/]")
+        by_reason([(row["kernel"], row["origin"]) for row in facts["bases"]], limit=8)
     if facts["failed_files"]:
         show("[bold]failed files[/]")
         by_reason([(Path(row["path"]).name, row["reason"]) for row in facts["failed_files"]])

@@ -143,8 +143,8 @@ def show_pairs(found: ShiftMatrix, limit: int | None) -> None:
     numbers = ("D", "null", "p")
     wide = not is_narrow()
     columns = ("D", "95 % interval", "null of models", "p", "null of layers", "p of layers")
-    table = new_table("pair", *(columns if wide else numbers), "verdict", right=(*columns, *numbers),
-                      fold=("pair",))  # fmt: skip
+    shown = columns if wide else numbers
+    table = new_table("pair", *shown, "verdict", right=shown, fold=("pair",))
     for row in pairs[:limit]:
         models = row["null_models_p95"] is not None
         null = row["null_models_p95"] if models else row["null_layers_p95"]

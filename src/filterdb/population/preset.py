@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 
 from filterdb.population.axes import Axis
 from filterdb.population.grouping import Grouped, group_layers
+from filterdb.population.table import LayerTable
 from filterdb.scan import presets
 from filterdb.scan.executors import executor_for
+from filterdb.scan.jobs import DENSITY_BINS, DensityJob
 from filterdb.scan.parts import ScanLayer, split
+from filterdb.scan.run import scan
 from filterdb.stats.basis import Basis
 
 if TYPE_CHECKING:
@@ -88,14 +91,9 @@ def preset_histograms(
         A payload is missing or damaged, or a worker failed. What is finished is kept.
     """
     grouped = group_layers(population, axis, columns=LAYER)
-    rows = (
-        (*key, *values)
-        for key, values in zip(grouped.table.keys, grouped.table.values, strict=True)
-    )
-    layers = [ScanLayer.of(dict(zip((*KEY, *LAYER), row, strict=False))) for row in rows]
     with executor_for(jobs=scanning.jobs, scheduler=scanning.scheduler) as executor:
         found = presets.preset_histograms(
-            split(population.folder, layers),
+            split(population.folder, scan_layers(grouped.table)),
             preset,
             executor=executor,
             checkpoint=population.folder / SCANS,
@@ -105,3 +103,28 @@ def preset_histograms(
     grouped = grouped.with_filters(found.n)
     counts = found.counts.astype(np.float32)
     return grouped, Histograms(counts, found.weights, width, found.basis, found.notes)
+
+
+def density(population: Population, scanning: Scanning) -> NDArray[np.int64]:
+    """Counts of the first two coefficients together; see :meth:`Population.density`."""
+    job = DensityJob(population.reference, drop_sparse=population.drop_sparse)
+    parts = split(population.folder, scan_layers(population.table(columns=LAYER)))
+    total = np.zeros((DENSITY_BINS, DENSITY_BINS), np.int64)
+    with executor_for(jobs=scanning.jobs, scheduler=scanning.scheduler) as executor:
+        for found in scan(
+            parts,
+            job,
+            executor=executor,
+            checkpoint=population.folder / SCANS,
+            progress=scanning.progress,
+        ):
+            total += found.value
+    return total
+
+
+def scan_layers(table: LayerTable) -> list[ScanLayer]:
+    """The layers of a table whose first columns are :data:`LAYER`, as a scan takes them."""
+    return [
+        ScanLayer.of(dict(zip((*KEY, *LAYER), (*key, *values), strict=False)))
+        for key, values in zip(table.keys, table.values, strict=True)
+    ]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filterdb.errors import QueryError
+from filterdb.population.choices import WEIGHTINGS, check_choice
 from filterdb.population.table import LayerTable, without_empty
 from filterdb.stats.basis import Basis, Kernel, fit_basis, reference_basis
 from filterdb.stats.summary import FINE_BINS, MOST_TAPS, Summary, has_summary
@@ -114,19 +115,55 @@ class Population:
         where = f"kh = {height} AND kw = {width} AND (\n{self.where or 'TRUE'}\n)"
         return select_layers(self.folder, where)
 
-    def basis(self) -> Basis:
+    def basis(self, *, weighting: str = "filters") -> Basis:
         """Principal components of the population's scaled filters, from moments alone.
+
+        Parameters
+        ----------
+        weighting
+            ``"filters"``: each counts once, so that large layers dominate. ``"layers"``: each
+            layer counts once.
 
         Raises
         ------
         QueryError
-            There are no filters.
+            There are no filters, or no such weighting.
         """
+        check_choice("weighting", weighting, WEIGHTINGS)
         table = self.table(arrays=("scaled",))
-        moments = moments_of(int(table.n.sum()), table.arrays["scaled"].sum(axis=0), self.kernel)
+        sums, n = table.arrays["scaled"], int(table.n.sum())
+        if weighting == "layers":
+            sums = sums / table.n[:, None] * (n / len(table.n))
+        moments = moments_of(n, sums.sum(axis=0), self.kernel)
         models = len({model for model, _ in table.keys})
         origin = f"{models:,} models, {len(table.keys):,} layers"
+        if weighting == "layers":
+            origin += ", each layer counted once"
         return fit_basis(moments, self.kernel, origin=origin)
+
+    def density(self, *, scanning: Scanning | None = None) -> NDArray[np.int64]:
+        """How often the first two coefficients occur together: a pass over the weights.
+
+        Parameters
+        ----------
+        scanning
+            How to pass over the weights.
+
+        Returns
+        -------
+        ndarray of int64, shape (512, 512)
+            Counts over ``[-3.3, 3.3]`` of the first component (rows) and the second one of
+            :attr:`reference` (METHODS 1.3, step 4); :func:`filterdb.figures.density.
+            coefficient_density` draws it.
+
+        Raises
+        ------
+        QueryError, StoreError
+            Nothing is left; a payload is missing or damaged.
+        """
+        from filterdb.population.preset import Scanning, density
+
+        return density(self, scanning or Scanning())
 
     def summary(self) -> Summary:
         """The sum of its layers' summaries: moments, and fine histograms in :attr:`reference`."""

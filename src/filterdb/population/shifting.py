@@ -9,7 +9,6 @@ splits that lie as far apart (p), and a bootstrap interval over models.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from filterdb.errors import QueryError
 from filterdb.population.axes import axis_of
+from filterdb.population.choices import WEIGHTINGS, check_choice
 from filterdb.population.grouping import Grouped, group_layers, join_populations
 from filterdb.population.pairs import Pair, PairStatistics, Units, pair_statistics
 from filterdb.population.preset import PRESETS, Histograms, Scanning, preset_histograms
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from filterdb.population.selection import Population
 
 Progress = Callable[[int, int, str], None]
-WEIGHTINGS = ("filters", "layers")
 PERMUTATIONS, MANY_PAIRS, FEWER_PERMUTATIONS = 200, 1_000, 100
 
 
@@ -262,12 +261,3 @@ def named(names: Sequence[str], *, most: int = 4) -> str:
     if len(names) > most:
         return f"{listed} and {len(names) - most} more are"
     return f"{listed} {'is' if len(names) == 1 else 'are'}"
-
-
-def check_choice(what: str, value: str, known: Sequence[str]) -> None:
-    """Make sure that a setting is one of those that exist."""
-    if value not in known:
-        close = get_close_matches(value, known, n=1)
-        hint = f" Did you mean {close[0]}?" if close else ""
-        msg = f"There is no {what} {value!r}.{hint} There are: {', '.join(known)}."
-        raise QueryError(msg)

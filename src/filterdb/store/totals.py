@@ -14,6 +14,7 @@ COUNTS = {
     "layers": "SELECT count(*) FROM layers",
     "filters": "SELECT coalesce(sum(n_filters), 0) FROM layers",
     "distinct_filters": "SELECT coalesce(sum(n_filters), 0) FROM models WHERE duplicate_of IS NULL",
+    "summarised_layers": "SELECT count(DISTINCT model_id || ' ' || layer_index) FROM summaries",
     "skipped": "SELECT count(*) FROM skipped",
     "failures": "SELECT count(*) FROM failures",
     "source_bytes": "SELECT coalesce(sum(size_bytes), 0) FROM models",
@@ -35,8 +36,9 @@ def totals(folder: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        Numbers; then counts by group, the largest first; then ``failed_files`` (``path``,
-        ``reason``, ``failed_at``): the files that were offered and are in no model.
+        Numbers; then counts by group, the largest first; then ``bases`` (``kernel``, ``basis``,
+        ``origin``, ``n``), which the histograms of each size are in; then ``failed_files``
+        (``path``, ``reason``, ``failed_at``): the files that were offered and are in no model.
 
     Raises
     ------
@@ -49,6 +51,11 @@ def totals(folder: Path) -> dict[str, Any]:
             result[name] = connection.execute(query).fetchone()[0]
         for name, query in GROUPS.items():
             result[name] = dict(connection.execute(f"{query} ORDER BY 2 DESC, 1").fetchall())
+        columns: tuple[str, ...] = ("kernel", "basis", "origin", "n")
+        query = "SELECT kh || 'x' || kw, id, origin, n FROM bases ORDER BY kh * kw, kh"
+        result["bases"] = [
+            dict(zip(columns, row, strict=True)) for row in connection.execute(query)
+        ]
         columns = ("path", "reason", "failed_at")
         query = "SELECT path, reason, failed_at FROM failures ORDER BY path"
         result["failed_files"] = [
