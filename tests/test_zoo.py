@@ -165,3 +165,43 @@ def test_one_network_in_two_formats_has_the_same_filters(zoo: Path) -> None:
         layer.weights.tobytes() for layer in exported.layers
     }
     assert len(shared) == 38
+
+
+AXES = ("task", "visual_category", "architecture", "format", "depth_decile")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("axis", AXES)
+def test_shift_along_every_axis_with_nulls(
+    ingested: tuple[filterdb.Database, dict[str, Any]], axis: str
+) -> None:
+    db, _ = ingested
+    found = db.shift(axis, permutations=20)
+    assert len(found.groups) > 1
+    assert found.coverage["filters"] > 1_200_000
+    several = np.array([group.models > 1 for group in found.groups])
+    pairs = np.outer(several, several) & ~np.eye(len(several), dtype=bool)
+    assert np.isfinite(found.null_models_p95[pairs]).all()
+    assert (found.matrix == found.matrix.T).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["ultraface--slim-320", "ultraface--rfb-320"])
+def test_a_network_in_several_formats_has_no_shift_to_itself(
+    ingested: tuple[filterdb.Database, dict[str, Any]], network: str
+) -> None:
+    db, _ = ingested
+    found = db.shift("format", f"model LIKE '{network}.%'", permutations=0)
+    assert (found.matrix == 0).all()
+
+
+@pytest.mark.slow
+def test_a_network_is_nearest_to_its_family(
+    ingested: tuple[filterdb.Database, dict[str, Any]],
+) -> None:
+    db, _ = ingested
+    nearest = db.nearest("ultraface--rfb-320.onnx", n=5)
+    assert sum(row.model.startswith("ultraface") for row in nearest.neighbours) >= 4
+    copies = db.nearest("ultraface--slim-320.onnx")
+    assert copies.neighbours[0].model == "ultraface--slim-320.pth"
+    assert copies.neighbours[0].shift == 0

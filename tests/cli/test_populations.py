@@ -61,7 +61,7 @@ def test_shift_for_people(run, db):
     assert "3 groups" in shown
     assert "edges – plain" in shown
     assert "null of models" in shown
-    assert "of 3 pairs lie above" in shown
+    assert "1 of 1 pairs lie above" in shown
     assert "Left out: 3 layers: the same weights" in shown
     assert "which cannot be permuted" in shown
     quick = run("shift", db, "--by", "task", "--permutations", "0").stdout

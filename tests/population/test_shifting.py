@@ -250,8 +250,14 @@ def test_pairs_tell_claims_from_chance(shared_db):
     assert [row["distinguishable"] for row in rows] == sorted(
         (row["distinguishable"] for row in rows), reverse=True
     )
-    above = sum(row["distinguishable"] for row in rows)
-    assert f"{above} of 3 pairs lie above" in found.verdict
+    assert found.verdict == (
+        "1 of 1 pairs lie above the 95th percentile of their null of models; about 1 would by "
+        "chance alone. 2 of 2 pairs that can only be judged by layers lie above that null, which "
+        "proves less."
+    )
+    lonely = shared_db.shift("model", "model IN ('alone.safetensors', 'net0.safetensors')",
+                             kernel=(5, 5))  # fmt: skip
+    assert lonely.verdict == "1 of 1 pairs have no null: too little to permute."
 
 
 def test_kernel_sizes_are_never_mixed(shared_db):

@@ -25,7 +25,7 @@ SHADES = " ░▒▓█"
 @click.option("--weighting", type=click.Choice(["filters", "layers"]), default="filters",
               show_default=True, help="What counts once: each filter, or each layer.")  # fmt: skip
 @click.option("--density", type=click.Path(dir_okay=False), metavar="FILE",
-              help="Draw the density of the first two coefficients: reads the weights.")  # fmt: skip
+              help="Draw the density of two coefficients: reads the weights.")  # fmt: skip
 @click.option(
     "--adopt",
     metavar="WHICH",

@@ -107,16 +107,25 @@ class ShiftMatrix:
     def verdict(self) -> str:
         """How many pairs are more than chance, and how many would be by chance: a sentence."""
         upper = np.triu_indices(len(self.groups), 1)
-        judged = ~np.isnan(self.null_p95[upper])
-        total, tested = judged.size, int(np.count_nonzero(judged))
-        if not tested:
-            return f"None of the {total:,} pairs has a null: there is too little to permute."
-        above = int(np.count_nonzero(self.distinguishable[upper]))
-        rest = f"; {total - tested:,} have no null" if total > tested else ""
-        return (
-            f"{above:,} of {tested:,} pairs lie above the 95th percentile of their null; about "
-            f"{max(1, round(EXPECTED * tested)):,} would by chance alone{rest}."
-        )
+        above = self.distinguishable[upper]
+        by_models = ~np.isnan(self.null_models_p95[upper])
+        by_layers = ~np.isnan(self.null_p95[upper]) & ~by_models
+        parts = []
+        if by_models.any():
+            chance = max(1, round(EXPECTED * int(by_models.sum())))
+            parts.append(
+                f"{above[by_models].sum():,} of {by_models.sum():,} pairs lie above the 95th "
+                f"percentile of their null of models; about {chance:,} would by chance alone."
+            )
+        if by_layers.any():
+            parts.append(
+                f"{above[by_layers].sum():,} of {by_layers.sum():,} pairs that can only be judged "
+                "by layers lie above that null, which proves less."
+            )
+        none = above.size - int(by_models.sum()) - int(by_layers.sum())
+        if none:
+            parts.append(f"{none:,} of {above.size:,} pairs have no null: too little to permute.")
+        return " ".join(parts)
 
     def pairs(self) -> list[dict[str, Any]]:
         """A row for each pair of groups; undefined numbers are None.
