@@ -229,7 +229,7 @@ class Database(Questions):
     def verify(
         self, *, remove_leftovers: bool = True, progress: Progress | None = None
     ) -> VerifyResult:
-        """Check every hash, and find and remove what an interrupted ingest left behind.
+        """Check every hash, and find and remove what an interrupted ingest or scan left behind.
 
         Parameters
         ----------

@@ -63,7 +63,7 @@ def test_shift_for_people(run, db):
     assert "null of models" in shown
     assert "1 of 1 pairs lie above" in shown
     assert "Left out: 3 layers: the same weights" in shown
-    assert "which cannot be permuted" in shown
+    assert "which cannot be permuted: alone" in shown
     quick = run("shift", db, "--by", "task", "--permutations", "0").stdout
     assert "≈" not in quick
 
@@ -124,3 +124,17 @@ def test_nearest(run, db):
     shown = run("nearest", db, "frozen", "-n", "3").stdout
     assert "net2.safetensors (1)" in shown
     assert "No other model has a layer" in run("nearest", db, "net5").stdout
+
+
+def test_phenotypes(run, db, tmp_path):
+    rows = json.loads(run("phenotypes", db, "--jobs", "1", "--json").stdout)
+    assert len(rows) == 30
+    assert {"model", "layer", "phenotype", "filters", "reason"} <= set(rows[0])
+    shown = run("phenotypes", db, "--jobs", "1", "--plot", str(tmp_path / "p.png"))
+    assert "undecided" in shown.stdout
+    assert (tmp_path / "p.png").stat().st_size > 10_000
+
+
+def test_a_density(run, db, tmp_path):
+    run("basis", db, "--density", str(tmp_path / "d.svg"), "--jobs", "1")
+    assert "the first two components" in (tmp_path / "d.svg").read_text()

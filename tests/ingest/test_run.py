@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from filterdb import processes
 from filterdb.database import open_database
 from filterdb.errors import DatabasePathError, StoreError
 from filterdb.ingest import ingest, intake, workers
@@ -277,15 +276,11 @@ intake.read = read
 
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGKILL"])
 def test_a_process_that_dies_fails_its_file_only(tmp_path, models, monkeypatch, name):
-    boot = (
-        DYING.format(name=name)
-        + "import sys; from filterdb.ingest.workers import serve; serve(int(sys.argv[2]))"
-    )
-    monkeypatch.setattr(workers, "BOOT", boot)
+    monkeypatch.setattr(processes, "BOOT", DYING.format(name=name) + processes.BOOT)
     result = ingest(tmp_path / "db", models, jobs=2)
     assert (result.added, result.failed) == (3, 4)
     (row,) = (row for row in result.models if row.path.endswith("c.safetensors") and row.reason)
-    assert name in row.reason
+    assert row.reason.startswith(f"The process that read it was ended by signal {name}")
     assert open_database(tmp_path / "db").verify().damaged is False
 
 
@@ -355,7 +350,7 @@ def test_ingests_at_once_make_every_model_once(tmp_path):
 
 
 def test_few_files_are_not_worth_a_process(tmp_path, models, monkeypatch):
-    monkeypatch.setattr(workers, "Worker", None)
+    monkeypatch.setattr(workers, "Processes", None)
     assert ingest(tmp_path / "db", models).added == 4
 
 
@@ -409,29 +404,6 @@ def test_file_names_that_are_no_text(tmp_path):
     (row,) = open_database(tmp_path / "db").models()
     assert row["name"] == "n\\udcff.safetensors"
     assert open_database(tmp_path / "db").verify().findings == ()
-
-
-def test_a_worker_ends_with_its_parent(tmp_path, models):
-    code = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom filterdb.ingest import workers\n"
-        "from filterdb.ingest.intake import Fingerprint\n"
-        "worker = workers.Worker(Path(sys.argv[1]))\n"
-        "worker.attempt(Fingerprint.of(Path(sys.argv[2])))\n"
-        "print(worker._process.pid, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    ingest(tmp_path / "db", models / "a", jobs=1)
-    done = subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "db", models / "c.safetensors"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == -signal.SIGKILL
-    worker = int(done.stdout)
-    for _ in range(100):
-        if not Path(f"/proc/{worker}/exe").exists():
-            break
-        threading.Event().wait(0.05)
-    else:
-        pytest.fail("the worker outlived its parent")
 
 
 def test_the_catalogue_has_every_measure_and_the_source(tmp_path, models):

@@ -139,8 +139,8 @@ def test_a_group_of_one_model_says_so(shared_db):
     assert np.isnan(found.null_models_p95[alone]).all()
     assert np.isfinite(found.null_layers_p95[alone, 1:]).all()
     assert np.isfinite(found.null_p95[alone, 1:]).all()
-    assert any("alone is of one model, which cannot be permuted" in note for note in found.notes)
-    assert any("alone is below 1,000 filters" in note for note in found.notes)
+    assert any("cannot be permuted: alone." in note for note in found.notes)
+    assert any("Below 1,000 filters: alone." in note for note in found.notes)
 
 
 def test_models_with_layers_in_both_groups_are_permuted_as_pairs(shared_db):

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from filterdb.database import Database
-from filterdb.errors import DamagedStoreError, QueryError
-from filterdb.errors import ExportError
+from filterdb.errors import DamagedStoreError, ExportError, QueryError
 from filterdb.published.exporting import export
 from filterdb.published.importing import import_dataset
 from networks import network, save

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 
-import numpy as np
-
 from filterdb.scan import MomentsJob
 
 
@@ -70,25 +68,9 @@ class LostJob(MomentsJob):
         return [second, first, *rest]
 
 
-class Unpicklable(Exception):
-    def __reduce__(self):
-        raise TypeError("no way")
-
-
-def fails_to_travel():
-    raise Unpicklable("lost")
-
-
 def double(number: int) -> int:
     return 2 * number
 
 
 def whoami() -> int:
     return os.getpid()
-
-
-def blas_threads() -> list[int]:
-    from threadpoolctl import threadpool_info
-
-    np.ones((4, 4)) @ np.ones((4, 4))
-    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]

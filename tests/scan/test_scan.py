@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import tracemalloc
+import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -30,6 +31,8 @@ from filterdb.scan import (
 )
 from filterdb.stats.basis import reference_basis
 from filterdb.stats.summary import BLOCK
+from filterdb.store.connection import CATALOGUE, LOCK
+from filterdb.store.lock import cleaning, ingesting
 from filterdb.store.payload import payload_path, read_payload
 
 BASIS = reference_basis((3, 3))
@@ -342,6 +345,61 @@ class TestCheckpoint:
         found = list(scan(parts, job, checkpoint=closed / "scans"))
         assert len(found) == len(parts)
         assert not list(closed.iterdir())
+
+
+class TestLock:
+    """While a scan keeps something in a database, nobody removes it."""
+
+    @pytest.fixture
+    def checkpoint(self, folder, networks):
+        (folder / CATALOGUE).touch()
+        return folder / "scans"
+
+    def alone(self, folder):
+        with cleaning(folder) as alone:
+            return alone
+
+    def test_is_shared_while_the_scan_runs(self, folder, parts, checkpoint):
+        found = scan(parts, MomentsJob(), checkpoint=checkpoint)
+        assert self.alone(folder)  # not begun
+        next(found)
+        assert not self.alone(folder)
+        with ingesting(folder):  # others share it
+            assert len(list(scan(parts, RangeJob(BASIS), checkpoint=checkpoint))) == len(parts)
+        assert not self.alone(folder)
+        found.close()
+        assert self.alone(folder)
+
+    def test_is_given_back_after_an_error(self, folder, parts, checkpoint):
+        parts[-1].paths[0].unlink()
+        with pytest.raises(DamagedStoreError):
+            list(scan(parts, MomentsJob(), checkpoint=checkpoint))
+        assert self.alone(folder)
+
+    def test_is_not_waited_for(self, folder, parts, checkpoint):
+        with cleaning(folder) as alone:
+            assert alone
+            assert len(list(scan(parts, MomentsJob(), checkpoint=checkpoint))) == len(parts)
+
+    def test_is_not_left_with_forked_workers(self, folder, parts, checkpoint):
+        with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads
+                list(scan(parts, MomentsJob(), executor=pool, checkpoint=checkpoint))
+            assert self.alone(folder)
+
+    def test_that_cannot_be_had_is_done_without(self, folder, parts, checkpoint):
+        (folder / LOCK).mkdir()
+        assert len(list(scan(parts, MomentsJob(), checkpoint=checkpoint))) == len(parts)
+
+    def test_is_for_databases_only(self, parts, tmp_path):
+        list(scan(parts, MomentsJob(), checkpoint=tmp_path / "scans"))
+        assert not list(tmp_path.rglob(LOCK))
+
+    def test_is_not_taken_by_a_scan_that_keeps_nothing(self, folder, parts, checkpoint):
+        found = scan(parts, MomentsJob())
+        next(found)
+        assert self.alone(folder)
 
 
 def one_array():

@@ -7,9 +7,11 @@ import sqlite3
 import pytest
 
 from filterdb.errors import DatabaseNotFoundError, StoreError
+from filterdb.population.preset import SCANS
+from filterdb.scan import MomentsJob, ScanLayer, scan, split
 from filterdb.store.catalogue import Catalogue
 from filterdb.store.lock import ingesting
-from filterdb.store.query import select_models
+from filterdb.store.query import select_layers, select_models
 from filterdb.store.verify import verify
 from rows import draw, new_model
 
@@ -217,13 +219,85 @@ def test_files_of_others_are_never_removed(two):
         f"payload/00/{digits.replace('0', 'A')}.safetensors",
         "payload/.tmp/thesis.txt",
         f"payload/.tmp/deeper/{digits[:32]}",
+        "scans/thesis.npz",
+        f"scans/{digits[:16]}.npz",
+        f"scans/mine/{digits[:16]}.npz",
+        f"scans/{digits[:16]}/thesis.npz",
+        f"scans/{digits[:16]}/{digits[:16]}.npy",
+        f"scans/{digits[:16]}/deeper/{digits[:16]}.npz",
     ]
     beside = ["catalogue.sqlite.backup.tmp", "catalogue.sqlite.backup", "thesis.txt"]
     for name in foreign + beside:
-        (two / name).parent.mkdir(exist_ok=True)
+        (two / name).parent.mkdir(parents=True, exist_ok=True)
         (two / name).write_text("years of work")
     result = verify(two)
     assert {finding.where for finding in result.findings} == set(foreign)
     assert set(kinds(result)) == {"foreign"}
     assert not result.damaged
     assert all((two / name).exists() for name in foreign + beside)
+
+
+@pytest.fixture
+def start_scan(two):
+    """Begin a scan of every layer, which keeps what is finished in the database."""
+
+    def start():
+        weights = {row["id"]: row["weights_hash"] for row in select_models(two)}
+        rows = select_layers(two)
+        layers = [ScanLayer.of(r | {"model_weights_hash": weights[r["model_id"]]}) for r in rows]
+        found = scan(split(two, layers, part_bytes=1), MomentsJob(), checkpoint=two / SCANS)
+        for _ in range(2):
+            next(found)
+        return found
+
+    return start
+
+
+def test_an_abandoned_scan_is_a_leftover(two, start_scan):
+    start_scan().close()
+    parts = sorted((two / SCANS).rglob("*.npz"))
+    assert parts
+    draft = parts[0].with_name("0123456789abcdef.tmp")  # of a scan that was killed
+    draft.write_bytes(b"half")
+    (two / SCANS / "fedcba9876543210").mkdir()
+    named = verify(two, remove_leftovers=False)
+    assert kinds(named) == ["leftover"] * (len(parts) + 1)
+    assert {two / finding.where for finding in named.findings} == {*parts, draft}
+    assert all("scan" in finding.message for finding in named.findings)
+    assert draft.exists()
+    assert not named.damaged
+    assert all(finding.removed for finding in verify(two).findings)
+    assert not (two / SCANS).exists()
+    assert verify(two).findings == ()
+
+
+def test_a_running_scan_is_left_alone(two, start_scan):
+    running = start_scan()
+    kept = sorted((two / SCANS).rglob("*.npz"))
+    result = verify(two)
+    assert [two / finding.where for finding in result.findings] == kept
+    assert not any(finding.removed for finding in result.findings)
+    assert all("no scan is running" in finding.mend for finding in result.findings)
+    assert sorted((two / SCANS).rglob("*.npz")) == kept
+    running.close()
+    with ingesting(two):
+        assert not any(finding.removed for finding in verify(two).findings)
+    assert all(finding.removed for finding in verify(two).findings)
+
+
+def test_a_scan_goes_on_when_its_parts_are_removed(two, start_scan):
+    running = start_scan()
+    shutil.rmtree(two / SCANS)
+    assert len(list(running)) == len(select_layers(two)) - 2
+    assert verify(two).findings == ()
+
+
+def test_what_others_keep_beside_a_scan_stays(two, start_scan):
+    start_scan().close()
+    (job,) = (two / SCANS).iterdir()
+    (job / "notes.txt").write_text("years of work")
+    result = verify(two)
+    assert kinds(result)[-1] == "foreign"
+    assert kinds(result).count("foreign") == 1
+    assert [path.name for path in job.iterdir()] == ["notes.txt"]
+    assert kinds(verify(two)) == ["foreign"]

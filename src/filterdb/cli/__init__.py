@@ -21,6 +21,10 @@ COMMANDS = {
     "info": ("filterdb.cli.catalogue", "Totals and coverage of a database."),
     "basis": ("filterdb.cli.basis", "Principal components of a population; the database's basis."),
     "shift": ("filterdb.cli.shift", "How far groups lie apart, each pair with its null."),
+    "phenotypes": (
+        "filterdb.cli.phenotypes",
+        "Sun, spikes, symbols or point: the shape of layers.",
+    ),
     "nearest": ("filterdb.cli.nearest", "The models closest to one, and shared layers."),
     "diff": ("filterdb.cli.diff", "Two networks side by side, layer by layer."),
     "report": ("filterdb.cli.report", "One offline HTML page on a network or a database."),

@@ -11,7 +11,7 @@ from filterdb.cli import DONE, GATE_SAID_NO
 @click.argument("db", type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 def verify(db: str, as_json: bool) -> None:  # noqa: FBT001
-    """Check every hash; name and remove what an interrupted ingest left.
+    """Check every hash; name and remove what an interrupted ingest or scan left.
 
     Exit status 1 means damage: a byte has changed, or a file is missing.
     """

@@ -23,13 +23,14 @@ def check_plot(path: str | None) -> None:
     """
     if path is None:
         return
+    from filterdb.errors import ExportError
     from filterdb.extras import require
     from filterdb.figures.saving import format_of
 
     require("matplotlib", extra="plot")
     try:
         format_of(path)
-    except ValueError as error:
+    except ExportError as error:
         raise click.BadParameter(str(error), param_hint="--plot") from error
     if not Path(path).absolute().parent.is_dir():
         msg = f"There is no folder {Path(path).absolute().parent}."

@@ -17,14 +17,11 @@ from filterdb.errors import while_reading
 from filterdb.layer import ConvLayer
 from filterdb.stats.basis import reference_basis
 from filterdb.stats.quality import LayerQuality, layer_quality
-from filterdb.stats.shift import divergence, smoothed
+from filterdb.stats.shift import FEW_FILTERS, divergence, smoothed
 from filterdb.stats.summary import COARSE_BINS, has_summary, summarise
 from filterdb.stats.verdict import Thresholds, layer_verdict
 
 Weights = NDArray[np.float32]
-
-FEW_FILTERS = 1000
-"""Below as many filters D is mostly sampling noise: 0.14 between equal distributions."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,6 +18,7 @@ from filterdb.scan.jobs import DENSITY_BINS, DensityJob
 from filterdb.scan.parts import ScanLayer, split
 from filterdb.scan.run import scan
 from filterdb.stats.basis import Basis
+from filterdb.store.connection import SCANS
 
 if TYPE_CHECKING:
     from filterdb.population.selection import Population
@@ -30,8 +31,6 @@ PRESETS = {
 }
 KEY = ("model_id", "layer_index")
 LAYER = ("tensor", "out_channels", "in_per_group", "kh", "kw", "n_filters", "model_weights_hash")
-SCANS = "scans"
-"""Folder in a database where the finished parts of a scan are kept while it runs."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from filterdb.population.preset import KEY, LAYER, SCANS, Scanning
+from filterdb.population.preset import KEY, LAYER, Scanning
 from filterdb.population.selection import Population
 from filterdb.scan.executors import executor_for
 from filterdb.scan.jobs import SummaryJob
@@ -14,6 +14,7 @@ from filterdb.scan.parts import ScanLayer, split
 from filterdb.scan.run import scan
 from filterdb.stats.basis import Basis, Kernel, reference_basis
 from filterdb.stats.summary import LayerSummary
+from filterdb.store.connection import SCANS
 from filterdb.store.query import select_summaries
 from filterdb.store.rebasing import Key, rebase
 from filterdb.store.summaries import read_bases

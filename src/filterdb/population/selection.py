@@ -29,6 +29,7 @@ from filterdb.store.summaries import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from filterdb.population.phenotypes import LayerPhenotype
     from filterdb.population.preset import Scanning
     from filterdb.population.shift_matrix import ShiftMatrix
 
@@ -164,6 +165,19 @@ class Population:
         from filterdb.population.preset import Scanning, density
 
         return density(self, scanning or Scanning())
+
+    def phenotypes(self, *, scanning: Scanning | None = None) -> list[LayerPhenotype]:
+        """The phenotype of every layer, by this project's rules: a pass over the weights.
+
+        Parameters
+        ----------
+        scanning
+            How to pass over the weights.
+        """
+        from filterdb.population.phenotypes import phenotypes
+        from filterdb.population.preset import Scanning
+
+        return phenotypes(self, scanning or Scanning())
 
     def summary(self) -> Summary:
         """The sum of its layers' summaries: moments, and fine histograms in :attr:`reference`."""

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from filterdb.population.grouping import Group
 from filterdb.stats.basis import Basis, Kernel
+from filterdb.stats.shift import FEW_FILTERS
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
 Matrix = NDArray[np.float64]
-FEW_FILTERS = 1_000
-"""Below so many filters D is mostly the bias of a small sample: 0.14 at 1,000 (METHODS 1.3.5)."""
 SHOWN = 3
 EXPECTED = 0.05
 

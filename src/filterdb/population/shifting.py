@@ -21,8 +21,8 @@ from filterdb.population.choices import WEIGHTINGS, check_choice
 from filterdb.population.grouping import Grouped, group_layers, join_populations
 from filterdb.population.pairs import Pair, PairStatistics, Units, pair_statistics
 from filterdb.population.preset import PRESETS, Histograms, Scanning, preset_histograms
-from filterdb.population.shift_matrix import FEW_FILTERS, ShiftMatrix
-from filterdb.stats.shift import shift_matrix
+from filterdb.population.shift_matrix import ShiftMatrix
+from filterdb.stats.shift import FEW_FILTERS, shift_matrix
 from filterdb.stats.summary import COARSE_BINS
 
 if TYPE_CHECKING:
@@ -237,14 +237,14 @@ def remarks(grouped: Grouped, statistics: Sequence[PairStatistics]) -> list[str]
     few = [group.name for group in grouped.groups if 0 < group.filters < FEW_FILTERS]
     if few:
         said.append(
-            f"{named(few)} below {FEW_FILTERS:,} filters: a D of so few is mostly the bias of a "
+            f"Below {FEW_FILTERS:,} filters: {named(few)}. A D of so few is mostly the bias of a "
             "small sample (two samples of 1,000 filters of one distribution have 0.14)."
         )
     single = [group.name for group in grouped.groups if group.models == 1]
     if single and statistics:
         said.append(
-            f"{named(single)} of one model, which cannot be permuted: its pairs are judged by the "
-            "null of layers, which is too narrow, for layers of one network are alike."
+            f"Of one model, which cannot be permuted: {named(single)}. Such pairs are judged by "
+            "the null of layers, which is too narrow, for layers of one network are alike."
         )
     hopeless = [pair.models.reason for pair in statistics if pair.models.reason and pair.models.p95]
     if hopeless:
@@ -256,8 +256,6 @@ def remarks(grouped: Grouped, statistics: Sequence[PairStatistics]) -> list[str]
 
 
 def named(names: Sequence[str], *, most: int = 4) -> str:
-    """``"a, b, c, d and 3 more are"``."""
+    """``"a, b, c, d and 3 more"``."""
     listed = ", ".join(names[:most])
-    if len(names) > most:
-        return f"{listed} and {len(names) - most} more are"
-    return f"{listed} {'is' if len(names) == 1 else 'are'}"
+    return f"{listed} and {len(names) - most} more" if len(names) > most else listed

@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from filterdb.errors import StoreError
 from filterdb.extras import require
-from filterdb.scan.processes import ProcessExecutor
+from filterdb.processes import ProcessExecutor
 from filterdb.threads import available_cores
 
 P = ParamSpec("P")

@@ -13,6 +13,7 @@ from filterdb.scan.checkpoint import Checkpoint
 from filterdb.scan.executors import HereExecutor, result_of, workers_of
 from filterdb.scan.job import Arrays, Job
 from filterdb.scan.parts import Part, ScanLayer
+from filterdb.store.lock import keeping
 from filterdb.store.payload import read_payload
 
 Value = TypeVar("Value")
@@ -53,7 +54,7 @@ def scan(
         the same path; this process if not given. It is not shut down.
     checkpoint
         Folder in which finished parts are kept while the scan runs. A later scan with the same
-        job takes them from there.
+        job takes them from there; in a database, `verify` removes those of abandoned scans.
     keep
         Leave them there at the end, until :func:`forget`.
     progress
@@ -71,19 +72,20 @@ def scan(
     StoreError
         A layer cannot be scanned, or a worker failed. What is finished stays in the checkpoint.
     """
-    kept = Checkpoint(checkpoint, job)
-    found = _in_order(parts, job, executor=executor or HereExecutor(), kept=kept)
-    for done, (part, answers) in enumerate(found, 1):
-        values = map(job.value, answers)
-        if job.per_layer:
-            for layer, value in zip(part.layers, values, strict=True):
-                yield Scanned((layer,), value)
-        else:
-            yield Scanned(part.layers, next(values))
-        if progress is not None:
-            progress(done, len(parts), part.label)
-    if not keep:
-        kept.remove()
+    with keeping(checkpoint):
+        kept = Checkpoint(checkpoint, job)
+        found = _in_order(parts, job, executor=executor or HereExecutor(), kept=kept)
+        for done, (part, answers) in enumerate(found, 1):
+            values = map(job.value, answers)
+            if job.per_layer:
+                for layer, value in zip(part.layers, values, strict=True):
+                    yield Scanned((layer,), value)
+            else:
+                yield Scanned(part.layers, next(values))
+            if progress is not None:
+                progress(done, len(parts), part.label)
+        if not keep:
+            kept.remove()
 
 
 def forget(checkpoint: Path | None, *jobs: Job[Any]) -> None:

@@ -18,6 +18,8 @@ from filterdb.store.digest import refresh_schema_digest
 
 CATALOGUE = "catalogue.sqlite"
 PAYLOAD = "payload"
+SCANS = "scans"
+"""Folder in a database where the finished parts of a scan are kept while it runs."""
 DRAFT_SUFFIX = ".tmp"
 CATALOGUE_DRAFT = re.compile(r"catalogue\.sqlite\.[0-9a-f]{16}\.tmp(-wal|-shm|-journal)?")
 LOCK = "ingest.lock"

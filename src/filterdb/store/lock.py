@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filterdb.store.connection import LOCK, write_failure
+from filterdb.store.connection import LOCK, exists, write_failure
 
 try:
     import fcntl
@@ -39,8 +39,39 @@ def ingesting(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
+def keeping(place: Path | None) -> Iterator[None]:
+    """Share the lock of the database that a scan keeps parts in: `verify` then leaves them alone.
+
+    Nobody is waited for. Who has the lock alone either removes leftovers, and a part that goes
+    with them would only be scanned again; or takes another basis, by this very scan.
+
+    Parameters
+    ----------
+    place
+        The folder of the parts; None where there is none. Elsewhere than in a database nothing
+        is locked.
+    """
+    if place is None or fcntl is None or not exists(place.parent):
+        yield
+        return
+    try:
+        handle = os.open(place.parent / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError:  # a read-only place: nothing is kept there, nor removed
+        yield
+        return
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield
+    finally:
+        with suppress(OSError):  # by name: a forked worker may have the handle, too
+            fcntl.flock(handle, fcntl.LOCK_UN)
+        os.close(handle)
+
+
+@contextmanager
 def cleaning(folder: Path) -> Iterator[bool]:
-    """Try for the lock alone: False where an ingest is running or that cannot be told."""
+    """Try for the lock alone: False where an ingest or a scan is running, or none can tell."""
     try:
         handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError:

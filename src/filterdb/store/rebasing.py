@@ -40,15 +40,15 @@ def rebase(
     Raises
     ------
     StoreError
-        An ingest is running, a layer is missing among ``summaries``, or the database cannot be
-        written.
+        An ingest or a scan is running, a layer is missing among ``summaries``, or the database
+        cannot be written.
     """
     sizes = {basis.kernel for basis in bases}
     with cleaning(folder) as alone, closing(open_to_write(folder)) as connection:
         if not alone:
             msg = (
-                "The basis of the database can only change while nobody ingests into it. Wait for "
-                "the ingest to end and run the same command again."
+                "The basis of the database can only change while nobody ingests into it or scans "
+                "it. Wait for that to end and run the same command again."
             )
             raise StoreError(msg)
         with writing(connection):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from filterdb.errors import DamagedStoreError, StoreError
 from filterdb.store import connection as connections
-from filterdb.store.connection import CATALOGUE, CATALOGUE_DRAFT, PAYLOAD, writing
+from filterdb.store.connection import CATALOGUE, CATALOGUE_DRAFT, PAYLOAD, SCANS, writing
 from filterdb.store.digest import digest_of, model_digest, schema_digest
 from filterdb.store.lock import cleaning
 from filterdb.store.payload import (
@@ -29,6 +30,9 @@ from filterdb.store.schema import columns_of
 
 Progress = Callable[[int, int, str], None]
 SEEN_AS_DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""Folder in a database where the finished parts of a scan are kept while it runs."""
+SCAN_FOLDER = re.compile(r"[0-9a-f]{16}")
+SCAN_FILE = re.compile(r"[0-9a-f]{16}\.(npz|tmp)")
 RESTORE = "Restore the database from a backup, or ingest the files into a new folder."
 
 
@@ -40,7 +44,7 @@ class Finding:
     ----------
     kind
         ``"catalogue"`` or ``"payload"`` (damage), ``"missing"`` (a payload), ``"leftover"``, or
-        ``"foreign"`` (a file of somebody else's among the payloads, which is left alone).
+        ``"foreign"`` (a file of somebody else's among ours, which is left alone).
     where
         The model or file that it is about.
     message
@@ -97,7 +101,8 @@ def verify(
     """Check every hash of a database, and find what a kill left behind.
 
     Damage is only named. Leftovers are removed if asked for, unless the catalogue is damaged
-    (then nothing says what a leftover is), an ingest is running, or the disk is read-only.
+    (then nothing says what a leftover is), an ingest or a scan is running, or the disk is
+    read-only.
 
     Parameters
     ----------
@@ -271,11 +276,12 @@ def _damaged_layers(path: Path, expected: dict[str, str]) -> list[str]:
 
 
 def _leftovers(folder: Path, known: _Known, *, remove: bool) -> list[Finding]:
-    """Name drafts and payloads that no row speaks of, and remove them where that is safe."""
+    """Name temporary files and payloads of no row, and remove them where that is safe."""
     with cleaning(folder) if remove else nullcontext(enter_result=False) as alone:
-        message = "A temporary file that an interrupted ingest left behind."
-        drafts = sorted(path for path in _files(folder) if _is_draft(folder, path))
-        findings = [_leftover(folder, path, message, remove=alone) for path in drafts]
+        found = ((path, _temporary(folder, path)) for path in sorted(_files(folder)))
+        findings = [_leftover(folder, path, what, remove=alone) for path, what in found if what]
+        if alone:
+            _remove_empty(folder / SCANS)
     kept = {weights for weights, *_ in known.payloads}
     if not remove:
         return findings + _strangers(folder, kept, remove=False)
@@ -295,7 +301,7 @@ def _strangers(folder: Path, kept: set[str], *, remove: bool) -> list[Finding]:
         if is_payload(folder, path):
             if path.stem not in kept:
                 findings.append(_leftover(folder, path, message, remove=remove))
-        elif path.parent != folder and not _is_draft(folder, path):
+        elif path.parent != folder and _temporary(folder, path) is None:
             shown, foreign = str(path.relative_to(folder)), "This file is not one of filterdb's."
             findings.append(Finding("foreign", shown, foreign, "It is left alone."))
     return findings
@@ -309,20 +315,38 @@ def _leftover(folder: Path, path: Path, message: str, *, remove: bool) -> Findin
             removed = True
         except OSError:  # a read-only disk: named, and left
             removed = False
-    mend = "Removed." if removed else "Run `filterdb verify` when no ingest is running."
+    again = "Run `filterdb verify` when no ingest and no scan is running."
+    mend = "Removed." if removed else again
     return Finding("leftover", str(path.relative_to(folder)), message, mend, removed)
 
 
 def _files(folder: Path) -> list[Path]:
-    """Files of the database folder itself, and all below its payload."""
-    return [path for path in (*folder.iterdir(), *(folder / PAYLOAD).rglob("*")) if path.is_file()]
+    """Files of the database folder itself, and all below its payload and its scans."""
+    below = (path for name in (PAYLOAD, SCANS) for path in (folder / name).rglob("*"))
+    return [path for path in (*folder.iterdir(), *below) if path.is_file()]
 
 
-def _is_draft(folder: Path, path: Path) -> bool:
-    """True for a temporary file of ours; a name that is only like one is somebody else's."""
-    if path.parent == drafts_folder(folder):
-        return bool(PAYLOAD_DRAFT.fullmatch(path.name))
-    return path.parent == folder and bool(CATALOGUE_DRAFT.fullmatch(path.name))
+def _temporary(folder: Path, path: Path) -> str | None:
+    """Say what a temporary file of ours is; one that is only named alike is somebody else's."""
+    name, place = path.name, path.parent
+    if (place == drafts_folder(folder) and PAYLOAD_DRAFT.fullmatch(name)) or (
+        place == folder and CATALOGUE_DRAFT.fullmatch(name)
+    ):
+        return "A temporary file that an interrupted ingest left behind."
+    ours = place.parent == folder / SCANS and SCAN_FOLDER.fullmatch(place.name)
+    if ours and SCAN_FILE.fullmatch(name):
+        return "A temporary file that an abandoned scan left behind."
+    return None
+
+
+def _remove_empty(scans: Path) -> None:
+    """Remove the folders of scans that have nothing in them any more."""
+    with suppress(OSError):  # there are none, or they may not be removed
+        for place in scans.iterdir():
+            if SCAN_FOLDER.fullmatch(place.name):
+                with suppress(OSError):  # others keep something there
+                    place.rmdir()
+        scans.rmdir()
 
 
 def _rows(connection: sqlite3.Connection, query: str) -> list[tuple[Any, ...]]:

@@ -1,0 +1,32 @@
+"""Pictures: each function takes results or arrays and returns a ``matplotlib.figure.Figure``.
+
+Importing this costs nothing: matplotlib (the extra ``plot``) is imported when something is drawn.
+No figure belongs to pyplot, and no global setting is changed.
+"""
+
+from filterdb.figures.bases import cumulative_variance, eigenimages
+from filterdb.figures.boxes import shift_boxes
+from filterdb.figures.changes import changed_filters
+from filterdb.figures.density import coefficient_density, phenotypes
+from filterdb.figures.depths import quality_by_depth
+from filterdb.figures.mosaic import filter_mosaic
+from filterdb.figures.ridges import ridge_plot
+from filterdb.figures.saving import render, save
+from filterdb.figures.shift import shift_matrix
+from filterdb.figures.training import training_curves
+
+__all__ = [
+    "changed_filters",
+    "coefficient_density",
+    "cumulative_variance",
+    "eigenimages",
+    "filter_mosaic",
+    "phenotypes",
+    "quality_by_depth",
+    "render",
+    "ridge_plot",
+    "save",
+    "shift_boxes",
+    "shift_matrix",
+    "training_curves",
+]
