@@ -5,7 +5,7 @@ TEST := .venv-test
 SOURCES := $(shell find src -type f -not -name '*.pyc') pyproject.toml constraints.txt
 PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint types unit bench clean
+.PHONY: demo test lint types unit bench browser clean
 
 demo: $(DEMO)/ready
 	$(DEMO)/bin/filterdb demo filterdb-demo
@@ -19,8 +19,15 @@ lint: $(TEST)/ready
 types: $(TEST)/ready
 	$(TEST)/bin/mypy
 
-unit: $(TEST)/ready
+unit: $(TEST)/ready browser
 	OMP_NUM_THREADS=1 $(TEST)/bin/pytest -q -n auto --durations=10
+
+# The report is looked at in a browser; where there is none and none can be installed, those tests
+# are skipped, and say why.
+browser:
+	@command -v chromium >/dev/null || { apt-get update -qq && \
+		apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 || \
+		echo "There is no chromium, and it cannot be installed here: browser tests are skipped."
 
 bench: $(TEST)/ready
 	$(TEST)/bin/pytest benchmarks -o addopts= -p no:cacheprovider --benchmark-only \
@@ -29,7 +36,7 @@ bench: $(TEST)/ready
 # The demo gets the package as a user gets it: built and installed, without torch.
 $(DEMO)/ready: $(SOURCES)
 	$(PYTHON) -m venv $(DEMO)
-	$(DEMO)/bin/python $(PIP) .
+	$(DEMO)/bin/python $(PIP) '.[report]'
 	touch $@
 
 # The tests run on the sources themselves.

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+if TYPE_CHECKING:
+    from filterdb.database import Database
+
 HEALTHY, DEGENERATE = "cnn-shapes.safetensors", "overwide-few.safetensors"
+EPOCHS = ("run-textures-epoch01", "run-textures-epoch30")
 
 
 @click.command()
@@ -17,6 +22,7 @@ def demo(folder: str) -> None:
     from filterdb.cli.catalogue import present_models
     from filterdb.cli.networks import show_network
     from filterdb.cli.output import plain, progress_bar, show
+    from filterdb.cli.shift import present as present_shift
     from filterdb.database import open_database
     from filterdb.demo import zoo
 
@@ -36,15 +42,46 @@ def demo(folder: str) -> None:
         show("\n[bold]3. A healthy network and a degenerate one[/]\n   $ filterdb check FILE")
         for name in (HEALTHY, DEGENERATE):
             show_network(check(networks / name), limit=4)
+    show(
+        "\n[bold]4. How far the kinds of image lie apart[/]\n"
+        f"   $ filterdb shift {plain(folder)} --by visual_category"
+    )
+    present_shift(database.shift("visual_category"), limit=4)
+    show(
+        "\n[bold]5. One training, two of its epochs[/]\n"
+        f"   $ filterdb diff --db {plain(folder)} {EPOCHS[0]} {EPOCHS[1]}"
+    )
+    for sentence in database.diff(*EPOCHS).summary:
+        show(plain(sentence), indent=2)
+    write_page(database, Path(folder) / "report.html")
     show("\n[bold]Next[/]")
     for command, purpose in (
         ("check YOUR_CHECKPOINT", "a verdict on any network, of any format"),
         ("formats", "what can be read"),
+        ("report YOUR_CHECKPOINT -o page.html", "one page that everybody can read"),
         (f"info {folder}", "what the database covers"),
         (f"layers {folder} --where \"verdict = 'sparse'\"", "layers by any condition"),
         (f"ingest {folder} YOUR_FOLDER", "add your own networks"),
     ):
         show(f"filterdb {plain(command)}\n   [dim]{purpose}[/]", indent=2)
+
+
+def write_page(database: Database, path: Path) -> None:
+    """End with the report's page, where its libraries are installed."""
+    from filterdb.cli.output import plain, progress_bar, show
+    from filterdb.errors import MissingExtraError
+
+    command = f"filterdb report {plain(database.path)} -o {plain(path)}"
+    show(f"\n[bold]6. All of it on one page, offline[/]\n   $ {command}")
+    try:
+        from filterdb.report import database_report, write_report
+
+        with progress_bar("reporting") as report:
+            write_report(database_report(database, progress=report), path)
+    except MissingExtraError as error:
+        show(f"[yellow]{plain(error)}[/]", indent=2)
+        return
+    show(f"Open [bold]{plain(path)}[/] in a browser.", indent=2)
 
 
 def refuse_foreign(folder: Path) -> None:

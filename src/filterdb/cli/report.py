@@ -1,0 +1,76 @@
+"""``filterdb report``: one offline HTML page on a network or on a database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    "target",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="OUT.html",
+    help="The page; a file of that name is replaced.",
+)
+@click.option(
+    "--where", metavar="SQL", help="Of a database only what meets this, e.g. \"task = 'ocr'\"."
+)
+@click.option("--title", help="Heading of the page; the name of SOURCE if not given.")
+def report(source: Path, target: Path, where: str | None, title: str | None) -> None:
+    """Write one page on SOURCE, a network's file or a database, that everybody can read.
+
+    It is complete in itself and works offline: it can be mailed, printed, and opened years later.
+    """
+    from filterdb.cli.output import plain, progress_bar, show
+    from filterdb.database import open_database
+    from filterdb.report import database_report, network_report, write_report
+    from filterdb.report.words import size
+    from filterdb.store.connection import exists
+
+    is_database = exists(source)
+    check_wishes(source, target, where=where, is_database=is_database)
+    with progress_bar("reporting") as progress:
+        if is_database:
+            html = database_report(open_database(source), where, title=title, progress=progress)
+        else:
+            html = network_report(source, title=title, progress=progress)
+    try:
+        path = write_report(html, target)
+    except OSError as error:
+        msg = f"The page {str(target)!r} cannot be written ({error.strerror or error})."
+        raise click.ClickException(msg) from error
+    show(f"{plain(path)}: {size(path.stat().st_size)}")
+
+
+def check_wishes(source: Path, target: Path, *, where: str | None, is_database: bool) -> None:
+    """Refuse what cannot work before anything is read.
+
+    Raises
+    ------
+    click.UsageError
+        The folder of OUT is missing, SOURCE is a folder and no database, or ``--where`` stands
+        beside a file.
+    """
+    if not target.parent.is_dir():
+        msg = f"The folder {str(target.parent)!r} does not exist. Create it, or choose another."
+        raise click.BadParameter(msg, param_hint="--output")
+    if is_database:
+        return
+    if source.is_dir():
+        msg = (
+            f"{str(source)!r} is a folder, but no database (it has no catalogue.sqlite). Name a "
+            "network's file, or make a database of the folder: filterdb ingest DB FOLDER"
+        )
+        raise click.BadParameter(msg, param_hint="SOURCE")
+    if where is not None:
+        msg = f"It chooses within a database; {str(source)!r} is none."
+        raise click.BadParameter(msg, param_hint="--where")
+    if target.exists() and source.exists() and target.samefile(source):
+        msg = "It is SOURCE itself, which would be overwritten."
+        raise click.BadParameter(msg, param_hint="--output")

@@ -1,0 +1,272 @@
+"""What the page on a database says, against what the database answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pages import HOSTILE, Element, parse, rows, section
+from scipy.stats import binom
+
+import filterdb
+from filterdb.errors import DatabaseNotFoundError, QueryError
+from filterdb.report import axes, collection, contents, database_report
+from filterdb.report.axes import AXES, Axis, Pairs, answer, by_accident, grouping, sentences
+from filterdb.report.collection import glance_headline
+from filterdb.report.populations import to_the_last, worst_depth
+from filterdb.report.selection import Selection
+from networks import network, save
+
+BY_NAME = {axis.name: axis for axis in AXES}
+
+
+@pytest.fixture(scope="module")
+def page(database_html: str) -> Element:
+    return parse(database_html)
+
+
+@pytest.fixture(scope="module")
+def selection(database: filterdb.Database) -> Selection:
+    return Selection.read(database, None)
+
+
+def test_no_part_failed(page: Element) -> None:
+    assert "could not be made" not in page.text
+    parts = [part.attributes["id"] for part in page.find("section")]
+    assert parts == [
+        "verdict", "contents", "degenerate", "depth", "axes", "by-task", "by-visual_category",
+        "by-depth_decile", "by-epoch", "patterns", "training", "networks", "left-out", "words",
+    ]  # fmt: skip
+
+
+def test_at_a_glance(page: Element) -> None:
+    words = section(page, "verdict").text
+    assert "8 networks: 6 look healthy, 2 do not." in words
+    assert "1 has the same weights as another one, and counts once." in words
+
+
+def test_the_degenerate_networks_are_named(page: Element, database: filterdb.Database) -> None:
+    (table,) = section(page, "degenerate").find("table")
+    bad = [model for model in database.models() if model["verdict"] == "degenerate"]
+    assert {cells[0].split()[0] for cells in rows(table)} == {model["name"] for model in bad}
+    counts = Counter(layer["verdict"] for layer in database.layers())
+    words = section(page, "degenerate").text
+    assert f"{counts['random']} random, {counts['sparse']} sparse" in words
+
+
+def test_the_contents_add_up(page: Element, database: filterdb.Database) -> None:
+    tables = {table.find("caption")[0].text: rows(table)
+              for table in section(page, "contents").find("table")}  # fmt: skip
+    tasks = Counter(model["task"] for model in database.models())
+    found = {cells[0]: int(cells[1]) for cells in tables["Tasks (not given for 1)"]}
+    assert found == {name: count for name, count in tasks.items() if name}
+    sizes = Counter(f"{row['kh']}×{row['kw']}" for row in database.layers())
+    assert {cells[0]: int(cells[1]) for cells in tables["Sizes of the filters"]} == sizes
+    assert "architectures" in section(page, "contents").text  # which nobody gave
+
+
+@pytest.mark.parametrize("name", ["task", "depth_decile", "epoch"])
+def test_each_axis_stands_beside_its_null(
+    page: Element, database: filterdb.Database, name: str
+) -> None:
+    part = section(page, f"by-{name}")
+    shift = database.shift(name)
+    pairs = {frozenset((row["a"], row["b"])): row for row in shift.pairs()}
+    pair_table, group_table = part.find("table")
+    for cells in rows(pair_table):
+        row = pairs[frozenset(cell.removesuffix(" †") for cell in cells[:2])]
+        assert cells[2].split()[0] == f"{row['shift']:.3f}"
+        fair = row["null_models_p95"] is not None
+        null = row["null_models_p95"] if fair else row["null_layers_p95"]
+        assert cells[3] == ("– too few" if null is None else
+                            f"{null:.3f} {'networks' if fair else 'layers'}")  # fmt: skip
+        assert cells[4].startswith("farther") == row["distinguishable"]
+    assert len(rows(pair_table)) == min(len(pairs), axes.PAIRS_SHOWN)
+    found = {cells[0].removesuffix(" †"): cells[1:] for cells in rows(group_table)}
+    for group in shift.groups:
+        numbers = (group.models, group.layers, group.filters)
+        assert found[group.name] == [f"{n:,}" for n in numbers]
+    for sentence in sentences(BY_NAME[name], shift):
+        assert sentence in part.text
+
+
+def test_axes_without_groups_are_named_with_the_reason(page: Element) -> None:
+    words = section(page, "axes").text
+    assert "file format: the same for all" in words
+    assert "architecture: not given for any network" in words
+    assert "kind of layer: the same for all" in words
+    listed = {cells[0] for cells in rows(section(page, "axes").find("table")[0])}
+    assert listed == {"by task", "by kind of picture", "by depth in the network",
+                      "by epoch of the training"}  # fmt: skip
+
+
+def test_pairs_are_counted_as_they_are(database: filterdb.Database) -> None:
+    shift = database.shift("epoch,task")
+    fair = fair_above = lenient = lenient_above = 0
+    for i, j in combinations(range(len(shift.groups)), 2):
+        above = shift.matrix[i, j] > shift.null_p95[i, j]
+        if not np.isnan(shift.null_models_p95[i, j]):
+            fair, fair_above = fair + 1, fair_above + above
+        elif not np.isnan(shift.null_layers_p95[i, j]):
+            lenient, lenient_above = lenient + 1, lenient_above + above
+    n = len(shift.groups)
+    assert Pairs.of(shift) == Pairs(n * (n - 1) // 2, fair, fair_above, lenient, lenient_above)
+
+
+TASKS = BY_NAME["task"]
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (Pairs(45, 45, 30, 0, 0),
+         "Some tasks differ by more than chance: 30 of the 45 pairs that can be tested fairly lie "
+         "farther apart than random groups of networks; about 2 would by chance."),
+        (Pairs(45, 45, 2, 0, 0), "Hardly more than chance tells tasks apart: 2 of the 45 pairs"),
+        (Pairs(6, 6, 0, 0, 0),
+         "Tasks cannot be told apart by their filters: none of the 6 pairs that can be tested "
+         "fairly lies farther apart than random groups of networks; less than one would by "
+         "chance."),
+        (Pairs(1, 1, 0, 0, 0), "the one pair that can be tested fairly does not lie farther"),
+        (Pairs(3, 0, 0, 3, 3), "3 of the 3 pairs that can be tested at all lie farther apart than "
+         "random groups of layers, which is a lenient test"),
+        (Pairs(3, 0, 0, 0, 0), "Whether tasks differ cannot be told: they have too few layers."),
+    ],
+)  # fmt: skip
+def test_the_answer_in_words(found: Pairs, words: str) -> None:
+    assert words in answer(TASKS, found)
+
+
+@pytest.mark.parametrize(("above", "total"), [(1, 1), (2, 45), (19, 45), (0, 7)])
+def test_accident_is_the_binomial_tail(above: int, total: int) -> None:
+    assert by_accident(above, total) == pytest.approx(binom.sf(above - 1, total, 0.05))
+
+
+def test_of_many_groups_the_largest_are_compared(
+    database: filterdb.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_architecture = Axis("model", "By network", "network", "networks")
+    monkeypatch.setattr(axes, "MOST_GROUPS", 3)
+    chosen = grouping(by_architecture, Selection.read(database, None))
+    assert chosen.reason is None
+    # All have one network each; three layers are more than two.
+    assert chosen.chosen is not None
+    assert len(chosen.chosen) == 3
+    assert "cut0.safetensors" in chosen.chosen
+    assert "3 of 8 networks are compared. Left out are 5" in chosen.left_out
+    monkeypatch.setattr(axes, "MOST_GROUPS", 1)
+    task = grouping(TASKS, Selection.read(database, None))
+    assert task.chosen == ("segmentation",)
+    assert HOSTILE in task.left_out
+
+
+def test_the_largest_groups_of_a_page(
+    database: filterdb.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(axes, "MOST_GROUPS", 2)
+    monkeypatch.setattr(axes, "AXES", ())
+    monkeypatch.setattr(collection, "AXES", (BY_NAME["epoch"],))
+    page = parse(database_report(database))
+    part = section(page, "by-epoch")
+    assert "2 of 3 epochs are compared. Left out are 1" in part.text
+    assert len(rows(part.find("table")[1])) == 2
+
+
+def test_a_condition_narrows_everything(database: filterdb.Database) -> None:
+    steps: list[tuple[int, int, str]] = []
+    html = database_report(
+        database,
+        "task = 'segmentation'",
+        title="Only some",
+        progress=lambda *step: steps.append(step),
+    )
+    assert [(done, total) for done, total, _ in steps] == [
+        (done, len(steps)) for done in range(len(steps))
+    ]
+    page = parse(html)
+    assert page.find("h1")[0].text == "Only some"
+    assert "4 networks" in section(page, "verdict").text
+    assert "task = 'segmentation'" in section(page, "verdict").text
+    assert HOSTILE not in page.text
+    assert "task: the same for all" in section(page, "axes").text
+    names = {cells[0].split()[0] for cells in rows(section(page, "networks").find("table")[0])}
+    assert names == {f"cut{number}.safetensors" for number in range(4)}
+
+
+def test_a_condition_that_nothing_meets_is_told(database: filterdb.Database) -> None:
+    with pytest.raises(QueryError, match="No layer matches the condition"):
+        database_report(database, "task = 'nothing'")
+    with pytest.raises(QueryError, match="not valid SQL"):
+        database_report(database, "tusk = 1")
+
+
+def test_no_database(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseNotFoundError):
+        database_report(filterdb.open(tmp_path / "none"))
+
+
+def test_a_database_without_networks(tmp_path: Path) -> None:
+    (tmp_path / "page.pth").write_text("<!DOCTYPE html><html><body>Not found</body></html>")
+    database = filterdb.open(tmp_path / "db")
+    database.ingest(tmp_path / "page.pth")
+    page = parse(database_report(database))
+    assert "holds no networks yet" in section(page, "verdict").text
+    assert "1 file could not be read" in section(page, "left-out").text
+    assert "page.pth" in section(page, "left-out").text
+
+
+def test_a_database_without_shapes(tmp_path: Path) -> None:
+    file = save(tmp_path / "a.safetensors", {"a.weight": np.ones((4, 4, 1, 1), np.float32)})
+    database = filterdb.open(tmp_path / "db")
+    database.ingest(file)
+    page = parse(database_report(database))
+    assert "One network, which does not look healthy." in section(page, "verdict").text
+    assert "could not be made. The selection has no filters" in section(page, "axes").text
+    assert "No layer has filters whose shape can be judged" in section(page, "depth").text
+    assert "a.safetensors" in section(page, "networks").text
+
+
+def test_one_network(tmp_path: Path) -> None:
+    database = filterdb.open(tmp_path / "db")
+    database.ingest(save(tmp_path / "a.safetensors", network("healthy")))
+    page = parse(database_report(database))
+    assert "One network, which looks healthy." in section(page, "verdict").text
+    assert "could not be made" not in page.text
+    assert "Nothing: every file could be read" not in page.text  # a head was skipped
+
+
+def test_long_lists_are_cut_and_counted(
+    database: filterdb.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "NETWORKS_SHOWN", 3)
+    monkeypatch.setattr(contents, "VALUES_SHOWN", 1)
+    selection = Selection.read(database, None)
+    assert len(contents.all_networks(selection)["rows"]) == 3
+    tally = contents.what_is_in_it(selection)["tallies"][0]
+    assert [(count.name, count.models) for count in tally.counts] == [("segmentation", 4)]
+    assert tally.rest == "1 more, of 3 networks; not given for 1"
+
+
+def test_training_ends_at_the_last_epoch(selection: Selection) -> None:
+    curve = to_the_last(selection, "first")
+    assert sorted(curve) == [0.0, 1.0, 2.0]
+    assert curve[2.0] == 0.0
+    assert curve[0.0] > curve[1.0] > 0  # noise is farther from trained filters than they are
+
+
+@pytest.mark.parametrize(
+    ("models", "healthy", "words"),
+    [(0, 0, "This database holds no networks yet."), (3, 3, "3 networks, and all look healthy."),
+     (1_200, 1, "1,200 networks: 1 looks healthy, 1,199 do not.")],
+)  # fmt: skip
+def test_headlines(models: int, healthy: int, words: str) -> None:
+    assert glance_headline(models, healthy) == words
+
+
+def test_faults_by_depth() -> None:
+    layers = [{"conv_depth_norm": depth, "verdict": verdict} for depth, verdict in
+              [(0.0, "random"), (0.2, "healthy"), (0.5, "healthy"), (1.0, "sparse")]]  # fmt: skip
+    assert "50 % in the first, 0 % in the middle, 100 % in the last" in worst_depth(layers)

@@ -1,0 +1,311 @@
+"""What the page on a network says, against what was measured."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+from pages import HOSTILE, Element, parse, rows, section
+
+import filterdb
+from filterdb.checking import Check
+from filterdb.errors import NoConvolutionError
+from filterdb.reference import reference_population
+from filterdb.report import examples, layers, network_report, sparks
+from filterdb.report.advice import PLAIN, SIGNS, TONES, findings, judgement
+from filterdb.report.network import all_layers, patterns_for
+from filterdb.report.page import Section, filled
+from filterdb.report.reading import STRENGTH_BINS, read_network
+from filterdb.report.standing import MEASURES, places, typical
+from filterdb.stats.basis import Basis
+from networks import network, random_layer, save, trained_layer
+
+
+@pytest.fixture(scope="module")
+def page(network_html: str) -> Element:
+    return parse(network_html)
+
+
+@pytest.fixture(scope="module")
+def check(faulty: Path) -> Check:
+    return filterdb.check(faulty)
+
+
+def test_no_part_failed(page: Element) -> None:
+    assert "could not be made" not in page.text
+    assert [part.attributes["id"] for part in page.find("section")] == [
+        "verdict", "advice", "standing", "examples", "patterns", "layers", "reading", "words"
+    ]  # fmt: skip
+
+
+def test_the_verdict_comes_first(page: Element, check: Check) -> None:
+    assert page.find("h1")[0].text == "a & <b>.safetensors"
+    (banner,) = section(page, "verdict").find("h2")
+    assert banner.text.endswith(judgement(check).headline)
+    words = section(page, "verdict").text
+    assert "2 of the 5 layers that can be judged are healthy." in words
+    assert f"{100 * (check.degenerate_share or 0):.0f} % of the filters" in words
+    assert "1 further layer is too small to tell." in words
+    assert "1 further layer has no shape to judge" in words
+
+
+def test_every_kind_of_fault_gets_an_advice(page: Element, check: Check) -> None:
+    part = section(page, "advice")
+    articles = part.find("article")
+    assert len(articles) == 4
+    for row in check.layers:
+        if row.verdict in PLAIN:
+            (article,) = [a for a in articles if PLAIN[row.verdict].advice in a.text]
+            assert row.layer.name in article.text
+            assert row.reason in article.text
+    # A finding comes before what is too small to be one.
+    assert PLAIN["undecided"].meaning in articles[-1].text
+
+
+def test_the_table_has_every_layer_with_its_measures(page: Element, check: Check) -> None:
+    (table,) = section(page, "layers").find("table")
+    body = rows(table)
+    assert len(body) == len(check.layers)
+    for cells, row in zip(body, check.layers, strict=True):
+        assert cells[1] == row.layer.name
+        assert cells[2] == f"{SIGNS[TONES[row.verdict]]} {row.verdict}"
+        assert cells[3].startswith("{}×{}".format(*row.layer.kernel))
+        assert cells[4] == f"{row.layer.n_filters:,}"
+        for cell, value in (
+            (cells[5], row.quality.sparsity),
+            (cells[7], row.quality.entropy_ratio),
+        ):
+            rounded = "–" if value is None else f"{100 * value:.0f} %"
+            assert cell in (rounded, "<1 %") if value else cell == rounded
+    drawn = [len(line.find("svg")) for line in table.find("tbody")[0].find("tr")]
+    shaped = [row.quality.sparsity is not None for row in check.layers]
+    assert [count >= 2 for count in drawn] == shaped
+
+
+def test_the_dots_stand_where_the_reference_puts_them(page: Element, check: Check) -> None:
+    charts = section(page, "standing").find("svg")
+    assert len(charts) == len(MEASURES)
+    found = places(check)
+    for chart, measure in zip(charts, MEASURES, strict=True):
+        expected = [
+            reference_population().percentile(
+                measure, getattr(row.quality, measure), depth=row.layer.conv_depth_norm,
+                kernel=row.layer.kernel, kind=row.layer.kind,
+            )
+            for row in check.layers
+        ]  # fmt: skip
+        known = [place.share for place in expected if place is not None]
+        assert known == [place.share for (_, name), place in found.items() if name == measure]
+        heights = [float(dot.attributes["cy"]) for dot in chart.find("circle")]
+        assert_allclose((122 - np.array(heights)) / 112, known, atol=0.001)
+
+
+def test_the_worst_and_typical_layers_are_shown(page: Element, check: Check) -> None:
+    shown = [article.find("code")[0].text for article in section(page, "examples").find("article")]
+    bad = [row for row in check.layers if row.verdict in ("sparse", "low diversity", "random")]
+    assert set(shown[:3]) == {row.layer.name for row in bad}
+    healthy = {row.layer.name for row in check.layers if row.verdict == "healthy"}
+    assert set(shown[3:]) == healthy
+    for image in section(page, "examples").find("img"):
+        assert any(row.layer.name in image.attributes["alt"] for row in check.layers)
+
+
+def test_what_was_left_out_is_said(page: Element, check: Check) -> None:
+    part = section(page, "reading").text
+    for item in check.file.skipped:
+        assert item.name in part
+        assert item.reason in part
+    for note in check.file.notes:
+        assert note in part
+    assert "safetensors" in part
+    assert "6 of 7 convolution layers" in part
+
+
+def test_the_title_is_yours_and_progress_tells_each_layer() -> None:
+    steps: list[tuple[int, int, str]] = []
+    html = network_report(
+        network("healthy", "random"),
+        title=f"My {HOSTILE}",
+        progress=lambda *step: steps.append(step),
+    )
+    page = parse(html)
+    assert page.find("h1")[0].text == f"My {HOSTILE}"
+    assert page.find("title")[0].text == f"My {HOSTILE} – Report on a network"
+    assert steps == [(0, 2, "conv0"), (1, 2, "conv1"), (2, 2, "pictures")]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "headline", "advice"),
+    [
+        ({"a.weight": np.ones((8, 8, 1, 1), np.float32)},
+         "has no filters whose shape could be judged", "There is nothing to judge"),
+        ({"a.weight": np.ones((2, 1, 3, 3), np.float32)},
+         "too small to be judged", "Nothing needs to be done"),
+        ({"a.weight": np.full((16, 16, 3, 3), np.nan, np.float32)},
+         "is damaged", "Do not use this file"),
+        ({"a.weight": np.zeros((16, 16, 3, 3), np.float32)},
+         "Much of this network is switched off", "all 256 filters are exactly zero"),
+        ({"a.weight": np.ones((1100, 1, 33, 33), np.float32)},
+         "has no filters whose shape could be judged", "There is nothing to judge"),
+        (network("healthy", "healthy"), "This network looks healthy.", "Nothing needs to be done"),
+    ],
+    ids=["1x1", "tiny", "nan", "zeros", "huge", "healthy"],
+)  # fmt: skip
+def test_networks_with_little_in_them(arrays: Any, headline: str, advice: str) -> None:
+    page = parse(network_report(arrays))
+    assert headline in section(page, "verdict").text
+    assert advice in section(page, "advice").text
+    assert "could not be made" not in page.text
+    assert not re.search(r"\bnan\b|None\b(?! of)", page.text)
+
+
+def test_what_has_no_convolution_is_refused() -> None:
+    with pytest.raises(NoConvolutionError):
+        network_report({"fc.weight": np.ones((4, 4), np.float32)})
+
+
+def test_damage_comes_before_all_else() -> None:
+    arrays = network("random", "random", "sparse")
+    arrays["conv2.weight"][0, 0, 0, 0] = np.inf
+    check = filterdb.check(arrays)
+    assert [finding.verdict for finding in findings(check)] == ["invalid", "random"]
+    assert findings(check)[0].layers[0].words == "1 weight is NaN or infinite."
+
+
+def test_only_so_many_layers_are_named() -> None:
+    check = filterdb.check(network(*["random"] * 9))
+    (finding,) = findings(check)
+    assert finding.headline == "9 layers look like noise"
+    assert len(finding.layers) + finding.more == 9
+    assert finding.more > 0
+
+
+@pytest.mark.parametrize(
+    ("bad", "place"),
+    [((6, 7), ", towards the end"), ((0, 1), ", near the beginning"), ((0, 7), "")],
+)
+def test_where_the_faults_are(bad: tuple[int, ...], place: str) -> None:
+    kinds = ["random" if index in bad else "healthy" for index in range(8)]
+    check = filterdb.check(network(*kinds))
+    assert findings(check)[0].headline == f"2 layers look like noise{place}"
+
+
+def test_sparks_are_the_measures(faulty: Path) -> None:
+    read = read_network(faulty, progress=None)
+    for row in read.check.layers:
+        spark = read.sparks.get(row.layer.index)
+        if row.quality.sparsity is None:
+            assert spark is None
+            continue
+        assert spark is not None
+        spectrum = np.array(spark.spectrum)
+        entropy = -sum(p * np.log10(p) for p in spectrum if p > 0)
+        assert_allclose(entropy, row.quality.variance_entropy, atol=1e-4)
+        # The bins end at 1 % in the middle: what lies below is the sparsity.
+        below = sum(spark.strengths[: STRENGTH_BINS // 2])
+        assert below == round(row.quality.sparsity * row.layer.n_filters)
+        assert sum(spark.strengths) == row.layer.n_filters
+    assert sum(summary.n for summary in read.sums.values()) == sum(
+        row.layer.n_filters for row in read.check.layers if row.layer.kernel == (3, 3)
+    )
+
+
+def test_large_tables_lose_what_says_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "MOST_ROWS", 3)
+    arrays = network("random", "healthy", "healthy", "random")
+    arrays["head.weight"] = np.ones((4, 24, 1, 1), np.float32)
+    read = read_network(arrays, progress=None)
+    shown, left_out = layers.table(read, {})
+    assert [row.verdict for row in shown] == ["random", "healthy", "random"]
+    assert left_out == {"undefined": 1, "healthy": 1}
+    part = filled("layers", "Every layer", "layers", all_layers(read, {}))
+    assert "3 of 5 layers are shown" in parse(part.body).text
+    monkeypatch.setattr(layers, "MOST_ROWS", 1)
+    shown, left_out = layers.table(read, {})
+    assert len(shown) == 1
+    assert sum(left_out.values()) == 4
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=40), st.booleans())
+def test_cells_cover_the_strip_once(verdicts: list[str], joined: bool) -> None:
+    covered = np.zeros(len(verdicts), int)
+    for name in set(verdicts):
+        path = sparks.cells([i for i, v in enumerate(verdicts) if v == name], joined=joined)
+        for start, width in re.findall(r"M(\d+) 0h(\d+)v1H\1z", path):
+            run = slice(int(start), int(start) + int(width))
+            assert set(verdicts[run]) == {name}
+            covered[run] += 1
+    assert (covered == 1).all()
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=30))
+def test_bars_are_in_proportion_and_in_the_box(values: list[float]) -> None:
+    drawn = re.findall(r"M([\d.]+) 20v-([\d.]+)h([\d.]+)V20z", sparks.bars(values))
+    there = [value for value in values if value > 0]
+    assert len(drawn) == len(there)
+    for (left, height, width), value in zip(drawn, there, strict=True):
+        assert float(left) + float(width) <= sparks.WIDTH + 0.02
+        expected = max(sparks.LEAST, sparks.HEIGHT * value / max(values))
+        assert abs(float(height) - expected) < 0.01
+
+
+def test_typical_layers_are_near_the_median() -> None:
+    rng = np.random.default_rng(0)
+    arrays = network(*["healthy"] * 3, seed=1)
+    odd = trained_layer(rng, 24, 24, 3, 3)
+    arrays["odd.weight"] = 0.75 * odd + 0.25 * random_layer(rng, 24, 24, 3, 3)  # near to noise
+    check = filterdb.check(arrays)
+    assert {row.verdict for row in check.layers} == {"healthy"}
+    assert "odd" not in {row.layer.name for row in examples.typical(check)}
+
+
+@pytest.mark.parametrize(
+    ("middle", "layers", "words"),
+    [
+        (0.5, 9, "The typical one of its 9 layers is in the middle of the field (rank 50 of 100)."),
+        (0.83, 1, "The layer is rather high: rank 83 of 100."),
+        (0.02, 3, "The typical one of its 3 layers is rather low: rank 2 of 100."),
+    ],
+)
+def test_places_in_words(middle: float, layers: int, words: str) -> None:
+    assert typical(middle, layers) == words
+
+
+@pytest.mark.parametrize(("share", "needed"), [(0.5, 1), (0.51, 2), (0.8, 2), (1.0, 4)])
+def test_patterns_needed(share: float, needed: int) -> None:
+    ratios = np.array([0.5, 0.3, 0.15, 0.05])
+    basis = Basis((2, 2), np.zeros(4), np.eye(4), ratios, 10, "by hand")
+    assert patterns_for(basis, share) == needed
+
+
+def test_a_reference_that_fails_takes_only_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> Callable[..., Section]:
+        msg = "The file is damaged."
+        raise OSError(msg)
+
+    monkeypatch.setattr("filterdb.report.standing.reference_population", broken)
+    page = parse(network_report(network("healthy")))
+    assert "OSError: The file is damaged." in section(page, "standing").text
+    assert len(rows(section(page, "layers").find("table")[0])) == 1
+
+
+def test_real_networks(zoo: Path) -> None:
+    """The largest of the collection: within bounds, and nothing fails."""
+    html = network_report(zoo / "weights" / "titu1994--densenet-fast-40-12-cifar10.h5")
+    assert len(html.encode()) < 5e6
+    assert "could not be made" not in html
+
+
+def test_a_file_of_the_same_network_twice_gives_the_same_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    file = save(tmp_path / "a.safetensors", network("healthy"))
+    assert network_report(file) == network_report(file)
