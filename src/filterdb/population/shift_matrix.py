@@ -129,7 +129,8 @@ class ShiftMatrix:
     def pairs(self) -> list[dict[str, Any]]:
         """A row for each pair of groups; undefined numbers are None.
 
-        Those above their null come first, and of each kind the farthest apart.
+        Those above their null of models come first, then those above the null of layers alone;
+        of each kind the farthest apart.
         """
         names = [group.name for group in self.groups]
         rows: list[dict[str, Any]] = [
@@ -148,9 +149,10 @@ class ShiftMatrix:
             for i, j in zip(*np.triu_indices(len(names), 1), strict=True)
         ]
 
-        def claims_first(row: dict[str, Any]) -> tuple[bool, float]:
-            shift = row["shift"]
-            return not row["distinguishable"], math.inf if shift is None else -shift
+        def claims_first(row: dict[str, Any]) -> tuple[bool, bool, float]:
+            shift, apart = row["shift"], row["distinguishable"]
+            by_models = apart and row["null_models_p95"] is not None
+            return not by_models, not apart, math.inf if shift is None else -shift
 
         return sorted(rows, key=claims_first)
 
