@@ -40,7 +40,9 @@ class StatisticsJob(SummaryJob):
         arrays = {name: array for name, array in found.items() if name != SEEN}
         summary = super(StatisticsJob, self).value(arrays)
         # As one output channel: the notebook takes no orthogonality.
-        quality = layer_quality(filters.reshape(1, -1, *layer.kernel), summary=summary)
+        quality = layer_quality(
+            filters.reshape(1, -1, *layer.kernel), moments=(summary.clean.raw, summary.sparse.raw)
+        )
         return found | {"quality": np.array([quality.sparsity, quality.variance_entropy])}
 
     def value(self, arrays):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from filterdb.population.selection import Population
+from filterdb.population.population import Population
 from filterdb.stats.basis import fit_basis
 from filterdb.stats.moments import Moments
 from filterdb.stats.summary import has_summary

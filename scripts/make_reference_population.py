@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 import filterdb
-from filterdb.population.selection import Population
+from filterdb.population.population import Population
 from filterdb.reference.networks import BUILD, MEASURES, Stored, unpacked
 from filterdb.reference.population import ReferencePopulation
 from filterdb.stats.basis import reference_basis

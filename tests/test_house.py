@@ -92,6 +92,18 @@ def test_the_house_has_no_circle() -> None:
         order += free
 
 
+def test_no_files_import_one_another_in_a_circle() -> None:
+    names = {path: ".".join(("filterdb", *path.relative_to(PACKAGE).with_suffix("").parts))
+             for path in modules() if path.name != "__init__.py"}  # fmt: skip
+    below = {name: imports(ast.parse(path.read_text())) & set(names.values())
+             for path, name in names.items()}  # fmt: skip
+    done: set[str] = set()
+    while len(done) < len(below):
+        free = {name for name, used in below.items() if name not in done and used <= done}
+        assert free, f"a circle among {sorted(set(below) - done)}"
+        done |= free
+
+
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_framework_and_nothing_heavy_on_top(path: Path) -> None:
     tree = ast.parse(path.read_text())

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     )
     from filterdb.layer import ConvLayer, ModelFile, Skipped
     from filterdb.population.nearest import Nearest
+    from filterdb.population.population import Population
     from filterdb.population.preset import Scanning
-    from filterdb.population.selection import Population
     from filterdb.population.shift_matrix import ShiftMatrix
     from filterdb.population.shifting import shift_between
     from filterdb.reading import read
@@ -67,7 +67,7 @@ _HOME = {
     "ModelNotFoundError": "filterdb.errors",
     "Nearest": "filterdb.population.nearest",
     "NoConvolutionError": "filterdb.errors",
-    "Population": "filterdb.population.selection",
+    "Population": "filterdb.population.population",
     "QueryError": "filterdb.errors",
     "ReadError": "filterdb.errors",
     "Scanning": "filterdb.population.preset",

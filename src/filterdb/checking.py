@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from filterdb.errors import while_reading
 from filterdb.layer import ConvLayer, ModelFile
 from filterdb.reading import Source, read
-from filterdb.stats.quality import SPARSITY_EPS, LayerQuality, layer_quality
+from filterdb.stats.quality import LayerQuality, layer_quality
+from filterdb.stats.sparsity import SPARSITY_EPS
 from filterdb.stats.summary import LayerSummary
 from filterdb.stats.verdict import DEFAULT_THRESHOLDS, Thresholds, layer_verdict, model_verdict
 from filterdb.threads import map_in_threads
@@ -235,8 +236,9 @@ def check_layer(
     with while_reading(layer=layer.name):
         weights = layer.weights
     summary = None if visit is None else visit(layer, weights)
-    if thresholds.sparsity_eps != SPARSITY_EPS:
-        summary = None  # it parted the sparse filters from the rest at another threshold
-    quality = layer_quality(weights, sparsity_eps=thresholds.sparsity_eps, summary=summary)
+    moments = None
+    if summary is not None and thresholds.sparsity_eps == SPARSITY_EPS:  # parted at the same one
+        moments = summary.clean.raw, summary.sparse.raw
+    quality = layer_quality(weights, sparsity_eps=thresholds.sparsity_eps, moments=moments)
     verdict = layer_verdict(quality, layer.kernel, thresholds)
     return LayerCheck(layer, quality, verdict.name, verdict.reason)

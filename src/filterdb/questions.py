@@ -12,8 +12,8 @@ from filterdb.store.query import reading
 if TYPE_CHECKING:
     from filterdb.comparing import Diff
     from filterdb.population.nearest import Nearest
+    from filterdb.population.population import Population
     from filterdb.population.preset import Scanning
-    from filterdb.population.selection import Population
     from filterdb.population.shift_matrix import ShiftMatrix
     from filterdb.stats.basis import Basis
 
@@ -50,7 +50,8 @@ class Questions:
         Population
             Nothing is read before it is asked something.
         """
-        from filterdb.population.selection import Population, condition
+        from filterdb.population.population import Population
+        from filterdb.population.selection import condition
 
         chosen = condition(where, columns)
         return Population(self.path, chosen, kernel=kernel, drop_sparse=drop_sparse)

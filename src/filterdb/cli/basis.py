@@ -10,8 +10,8 @@ from filterdb.cli.options import json_option, plot_option, selection_options
 
 if TYPE_CHECKING:
     from filterdb.database import Database
+    from filterdb.population.population import Population
     from filterdb.population.preset import Scanning
-    from filterdb.population.selection import Population
     from filterdb.stats.basis import Basis
 
 SHADES = " ░▒▓█"

@@ -11,7 +11,7 @@ from filterdb.cli.options import json_option, plot_option, selection_options
 
 if TYPE_CHECKING:
     from filterdb.population.phenotypes import LayerPhenotype
-    from filterdb.population.selection import Population
+    from filterdb.population.population import Population
 
 NAMES = ("sun", "spikes", "symbols", "point", "undecided")
 EXAMPLES = 5

@@ -16,7 +16,7 @@ from filterdb.population.axes import Axis
 from filterdb.population.table import LayerTable
 
 if TYPE_CHECKING:
-    from filterdb.population.selection import Population
+    from filterdb.population.selection import Selection
 
 MOST_GROUPS = 300
 SAME_WEIGHTS = "the same weights as another model's in the group"
@@ -78,7 +78,7 @@ class Grouped:
 
 
 def group_layers(
-    population: Population,
+    population: Selection,
     axis: Axis,
     *,
     columns: tuple[str, ...] = (),
@@ -96,7 +96,7 @@ def group_layers(
     columns
         Further columns to read, first in each of the table's values.
     arrays
-        What to read of the summaries, as :meth:`Population.table` takes it.
+        What to read of the summaries, as :meth:`Selection.table` takes it.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def group_layers(
     return Grouped(axis, chosen, group, models, sizes(order, group, models, chosen.n), left_out)
 
 
-def join_populations(populations: Mapping[str, Population]) -> Grouped:
+def join_populations(populations: Mapping[str, Selection]) -> Grouped:
     """Populations as groups; a model of one database is one unit, in however many it is.
 
     Raises

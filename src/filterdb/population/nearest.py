@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from filterdb.errors import QueryError
-from filterdb.population.selection import Population
+from filterdb.population.selection import Selection
 from filterdb.stats.basis import Kernel
 from filterdb.stats.null import permutation_null
 from filterdb.stats.shift import divergence, smoothed
@@ -120,12 +120,12 @@ def nearest(
     QueryError
         The model has no filters of that size, or nothing else has.
     """
-    asked = Population(folder, f"model_id = {model}", kernel=kernel)
+    asked = Selection(folder, f"model_id = {model}", kernel=kernel)
     size = asked.kernel
     own = asked.table(columns=("model",), arrays=("coarse",))
     name = str(own.values[0][0])
     condition = f"model_id <> {model}" + (f" AND (\n{where}\n)" if where else "")
-    others = Population(folder, condition, kernel=size)
+    others = Selection(folder, condition, kernel=size)
     try:
         table = others.table(columns=("model",), arrays=("coarse",), once=False)
     except QueryError as error:

@@ -13,7 +13,7 @@ from filterdb.scan.run import scan
 from filterdb.stats.phenotype import Phenotype, phenotype
 
 if TYPE_CHECKING:
-    from filterdb.population.selection import Population
+    from filterdb.population.selection import Selection
 
 BINS = 128
 """Along either axis: enough for the rules, and a sixteenth of what is drawn."""
@@ -54,7 +54,7 @@ class LayerPhenotype:
         }
 
 
-def phenotypes(population: Population, scanning: Scanning) -> list[LayerPhenotype]:
+def phenotypes(population: Selection, scanning: Scanning) -> list[LayerPhenotype]:
     """Tell the phenotype of every layer; see :mod:`filterdb.stats.phenotype` for the rules.
 
     Raises

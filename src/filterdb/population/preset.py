@@ -21,7 +21,7 @@ from filterdb.stats.basis import Basis
 from filterdb.store.connection import SCANS
 
 if TYPE_CHECKING:
-    from filterdb.population.selection import Population
+    from filterdb.population.selection import Selection
 
 PRESETS = {
     "reference": "the database's fixed basis, 70 bins over all that a coefficient can be",
@@ -78,7 +78,7 @@ class Scanning:
 
 
 def preset_histograms(
-    population: Population, axis: Axis, preset: str, scanning: Scanning
+    population: Selection, axis: Axis, preset: str, scanning: Scanning
 ) -> tuple[Grouped, Histograms]:
     """Sort the layers of a population into groups, and take their histograms as a paper does.
 
@@ -104,8 +104,8 @@ def preset_histograms(
     return grouped, Histograms(counts, found.weights, width, found.basis, found.notes)
 
 
-def density(population: Population, scanning: Scanning) -> NDArray[np.int64]:
-    """Counts of the first two coefficients together; see :meth:`Population.density`."""
+def density(population: Selection, scanning: Scanning) -> NDArray[np.int64]:
+    """Counts of the first two coefficients together; see ``Population.density``."""
     job = DensityJob(population.reference, drop_sparse=population.drop_sparse)
     parts = split(population.folder, scan_layers(population.table(columns=LAYER)))
     total = np.zeros((DENSITY_BINS, DENSITY_BINS), np.int64)

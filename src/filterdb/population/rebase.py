@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from filterdb.population.population import Population
 from filterdb.population.preset import KEY, LAYER, Scanning
-from filterdb.population.selection import Population
 from filterdb.scan.executors import executor_for
 from filterdb.scan.jobs import SummaryJob
 from filterdb.scan.parts import ScanLayer, split

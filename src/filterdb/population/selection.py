@@ -1,4 +1,4 @@
-"""A population: the filters of one size in the layers that a condition selects."""
+"""A selection: the filters of one size in the layers that a condition chooses."""
 
 from __future__ import annotations
 
@@ -12,26 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filterdb.errors import QueryError
-from filterdb.population.choices import WEIGHTINGS, check_choice
 from filterdb.population.table import LayerTable, without_empty
-from filterdb.stats.basis import Basis, Kernel, fit_basis, reference_basis
-from filterdb.stats.summary import FINE_BINS, MOST_TAPS, Summary, has_summary
+from filterdb.stats.basis import Basis, Kernel, reference_basis
+from filterdb.stats.summary import FINE_BINS, MOST_TAPS, has_summary
 from filterdb.store.query import Row, select_kernels, select_layers, select_summaries
 from filterdb.store.schema import quoted
 from filterdb.store.summaries import (
     inflated,
-    moments_of,
     read_bases,
     stacked_counts,
     stacked_moments,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from filterdb.population.phenotypes import LayerPhenotype
-    from filterdb.population.preset import Scanning
-    from filterdb.population.shift_matrix import ShiftMatrix
+    pass
 
 ALL_PARTS = ("clean", "sparse")
 USUAL = (3, 3)
@@ -48,7 +42,7 @@ class KernelSize:
     filters: int
 
 
-class Population:
+class Selection:
     """The filters of one kernel size in the layers that a condition selects; nothing is read yet.
 
     Weights that several models share are counted once (the first model that has them counts).
@@ -115,107 +109,6 @@ class Population:
         height, width = self.kernel
         where = f"kh = {height} AND kw = {width} AND (\n{self.where or 'TRUE'}\n)"
         return select_layers(self.folder, where)
-
-    def basis(self, *, weighting: str = "filters") -> Basis:
-        """Principal components of the population's scaled filters, from moments alone.
-
-        Parameters
-        ----------
-        weighting
-            ``"filters"``: each counts once, so that large layers dominate. ``"layers"``: each
-            layer counts once.
-
-        Raises
-        ------
-        QueryError
-            There are no filters, or no such weighting.
-        """
-        check_choice("weighting", weighting, WEIGHTINGS)
-        table = self.table(arrays=("scaled",))
-        sums, n = table.arrays["scaled"], int(table.n.sum())
-        if weighting == "layers":
-            sums = sums / table.n[:, None] * (n / len(table.n))
-        moments = moments_of(n, sums.sum(axis=0), self.kernel)
-        models = len({model for model, _ in table.keys})
-        origin = f"{models:,} models, {len(table.keys):,} layers"
-        if weighting == "layers":
-            origin += ", each layer counted once"
-        return fit_basis(moments, self.kernel, origin=origin)
-
-    def density(self, *, scanning: Scanning | None = None) -> NDArray[np.int64]:
-        """How often the first two coefficients occur together: a pass over the weights.
-
-        Parameters
-        ----------
-        scanning
-            How to pass over the weights.
-
-        Returns
-        -------
-        ndarray of int64, shape (512, 512)
-            Counts over ``[-3.3, 3.3]`` of the first component (rows) and the second one of
-            :attr:`reference` (METHODS 1.3, step 4); :func:`filterdb.figures.density.
-            coefficient_density` draws it.
-
-        Raises
-        ------
-        QueryError, StoreError
-            Nothing is left; a payload is missing or damaged.
-        """
-        from filterdb.population.preset import Scanning, density
-
-        return density(self, scanning or Scanning())
-
-    def phenotypes(self, *, scanning: Scanning | None = None) -> list[LayerPhenotype]:
-        """The phenotype of every layer, by this project's rules: a pass over the weights.
-
-        Parameters
-        ----------
-        scanning
-            How to pass over the weights.
-        """
-        from filterdb.population.phenotypes import phenotypes
-        from filterdb.population.preset import Scanning
-
-        return phenotypes(self, scanning or Scanning())
-
-    def summary(self) -> Summary:
-        """The sum of its layers' summaries: moments, and fine histograms in :attr:`reference`."""
-        table = self.table(arrays=("scaled", "raw", "fine"), columns=("peak",))
-        n = int(table.n.sum())
-        return Summary(
-            kernel=self.kernel,
-            basis_id=self.reference.id,
-            scaled=moments_of(n, table.arrays["scaled"].sum(axis=0), self.kernel),
-            raw=moments_of(n, table.arrays["raw"].sum(axis=0), self.kernel),
-            peak=max((row[0] or 0.0 for row in table.values), default=0.0),
-            counts=table.arrays["fine"],
-        )
-
-    def shift(
-        self,
-        by: str | Sequence[str],
-        *,
-        preset: str = "reference",
-        weighting: str = "filters",
-        permutations: int | None = None,
-        seed: int = 0,
-        progress: Callable[[int, int, str], None] | None = None,
-        scanning: Scanning | None = None,
-    ) -> ShiftMatrix:
-        """How far its groups along an axis lie apart; see :mod:`filterdb.population.shifting`."""
-        from filterdb.population.shifting import shift
-
-        return shift(
-            self,
-            by,
-            preset=preset,
-            weighting=weighting,
-            permutations=permutations,
-            seed=seed,
-            progress=progress,
-            scanning=scanning,
-        )
 
     def table(
         self, *, columns: Sequence[str] = (), arrays: Sequence[str] = (), once: bool = True
@@ -303,7 +196,7 @@ class Population:
 
     def _why_empty(self) -> str:
         """Which condition removed everything, in a sentence."""
-        whole = Population(self.folder).kernels
+        whole = Selection(self.folder).kernels
         if not whole:
             return f"The database {self.folder} has no layers. Ingest some models first."
         if not self.kernels:
@@ -332,7 +225,7 @@ class Population:
         condition = f" where {self.where}" if self.where else ""
         size = "" if self._kernel is None else " of {}x{} filters".format(*self._kernel)
         sparse = ", sparse ones left out" if self.drop_sparse else ""
-        return f"<Population{size} in {str(self.folder)!r}{condition}{sparse}>"
+        return f"<{type(self).__name__}{size} in {str(self.folder)!r}{condition}{sparse}>"
 
 
 def condition(where: str | None, columns: dict[str, Any]) -> str | None:

@@ -26,14 +26,14 @@ from filterdb.stats.shift import FEW_FILTERS, shift_matrix
 from filterdb.stats.summary import COARSE_BINS
 
 if TYPE_CHECKING:
-    from filterdb.population.selection import Population
+    from filterdb.population.selection import Selection
 
 Progress = Callable[[int, int, str], None]
 PERMUTATIONS, MANY_PAIRS, FEWER_PERMUTATIONS = 200, 1_000, 100
 
 
 def shift(
-    population: Population,
+    population: Selection,
     by: str | Sequence[str],
     *,
     preset: str = "reference",
@@ -103,7 +103,7 @@ def shift(
 
 
 def shift_between(
-    populations: Mapping[str, Population],
+    populations: Mapping[str, Selection],
     *,
     preset: str = "reference",
     weighting: str = "filters",
@@ -148,7 +148,7 @@ def shift_between(
     )
 
 
-def check_comparable(one: Population, other: Population) -> None:
+def check_comparable(one: Selection, other: Selection) -> None:
     """Make sure that the histograms of two populations can be compared.
 
     Raises

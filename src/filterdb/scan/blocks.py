@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from filterdb.stats.quality import SPARSITY_EPS
+from filterdb.stats.sparsity import is_clean
 from filterdb.stats.summary import BLOCK, largest
 
 Array = NDArray[np.float64]
@@ -46,8 +46,6 @@ class Blocks:
     def __iter__(self) -> Iterator[Array]:
         filters = self._filters
         peak = largest(filters) if self._drop_sparse else 1.0
-        # Compared in the weights' own precision, as the sparsity measure does: ties stay ties.
-        least = filters.dtype.type(SPARSITY_EPS * peak)
         block = np.empty((filters.shape[1], min(len(filters), BLOCK)))
         sizes = np.empty_like(block)
         for start in range(0, len(filters), BLOCK):
@@ -60,7 +58,7 @@ class Blocks:
                 raise ValueError(msg)
             self.seen += len(part)
             if self._drop_sparse:
-                alive = (peaks >= least) & (peak > 0)
+                alive = is_clean(peaks, peak, dtype=filters.dtype)
                 if not alive.all():
                     columns, peaks = columns[:, alive], peaks[alive]
             if peaks.size:

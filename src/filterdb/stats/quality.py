@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,8 @@ from numpy.typing import NDArray
 from filterdb.stats.moments import Moments
 from filterdb.stats.orthogonality import orthogonality, squared_lengths
 from filterdb.stats.randomness import threshold
+from filterdb.stats.sparsity import SPARSITY_EPS, is_clean
 from filterdb.stats.variance import BLOCK, Floats, blocks, component_variances, entropy_of, height
-
-if TYPE_CHECKING:
-    from filterdb.stats.summary import LayerSummary
-
-SPARSITY_EPS = 0.01
-"""A filter is sparse if all its weights stay below this share of the layer's peak [paper]."""
 
 TAME = (2.0**-20, 2.0**20)  # peaks whose squares are far from float32's limits
 MOST_COMPONENTS = 1024  # principal components of a layer: the work grows with their cube
@@ -87,7 +82,7 @@ def layer_quality(
     weights: NDArray[Any],
     *,
     sparsity_eps: float = SPARSITY_EPS,
-    summary: LayerSummary | None = None,
+    moments: tuple[Moments, Moments] | None = None,
 ) -> LayerQuality:
     """Measure one layer.
 
@@ -97,9 +92,9 @@ def layer_quality(
         Shape ``(C_out, C_in/groups, kh, kw)``, any real dtype and memory layout; not changed.
     sparsity_eps
         A filter is sparse if all its weights are below this share of the peak.
-    summary
-        Of the same weights with the same ``sparsity_eps``, where there is one: its moments save
-        a pass over the weights.
+    moments
+        Of the filters that are not sparse and of those that are, with the same ``sparsity_eps``,
+        where they are known: they save a pass over the weights.
 
     Returns
     -------
@@ -139,7 +134,6 @@ def layer_quality(
     if not math.isfinite(peak):
         return LayerQuality(n_filters, n_invalid=int(np.count_nonzero(~np.isfinite(filters))))
     exponent = 0 if peak == 0 or TAME[0] < peak < TAME[1] else math.frexp(peak)[1]
-    moments = None if summary is None else (summary.clean.raw, summary.sparse.raw)
     if exponent:
         moments = None  # they are of the weights as they are
         filters = np.ldexp(filters.astype(np.float64), -exponent)
@@ -167,8 +161,7 @@ def shape_measures(
     if taps == 1 or min(n, taps) > MOST_COMPONENTS:
         return {}
     peak = float(peaks.max())
-    # Compared in the weights' own precision, as the reference does: ties stay ties.
-    clean = (peaks >= filters.dtype.type(sparsity_eps * peak)) & (peak > 0)
+    clean = is_clean(peaks, peak, dtype=filters.dtype, sparsity_eps=sparsity_eps)
     n_clean = int(np.count_nonzero(clean))
     variances = component_variances(filters, clean, moments)
     entropy, random, ratio = entropy_measures(variances[0], n, taps)

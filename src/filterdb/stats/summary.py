@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from filterdb.stats.basis import Basis, Kernel
 from filterdb.stats.moments import Moments
-from filterdb.stats.quality import SPARSITY_EPS
+from filterdb.stats.sparsity import SPARSITY_EPS, is_clean
 
 FINE_BINS = 560
 """Bins of a stored histogram, over ``[-reach, reach]`` of its basis."""
@@ -157,15 +157,13 @@ def summarise(
         raise ValueError(msg)
     height = min(len(filters), BLOCK)
     whole, sparse = _Sums(basis, height), _Sums(basis, height)
-    # Compared in the weights' own precision, as the sparsity measure does: ties stay ties.
-    least = filters.dtype.type(sparsity_eps * peak)
     room = np.empty((2, filters.shape[1] + 1, height))
     for start in range(0, len(filters), BLOCK):
         part = filters[start : start + BLOCK]
         columns, sizes = (narrowed(matrix, len(part)) for matrix in room)
         columns[:-1], columns[-1] = part.T, 1  # a filter is a column, with a one below
         peaks = np.abs(columns[:-1], out=sizes[:-1]).max(axis=0)
-        dead = (peaks < least) | (peak == 0)
+        dead = ~is_clean(peaks, peak, dtype=filters.dtype, sparsity_eps=sparsity_eps)
         whole.add(columns, peaks)
         if dead.any():
             sparse.add(columns[:, dead], peaks[dead])

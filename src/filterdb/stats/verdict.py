@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from filterdb.stats.quality import SPARSITY_EPS, LayerQuality
+from filterdb.stats.quality import LayerQuality
 from filterdb.stats.randomness import (
     LEAST_FILTERS,
     filters_to_decide,
     filters_to_tell_noise,
     quantile,
 )
+from filterdb.stats.sparsity import SPARSITY_EPS
 
 DEGENERATE = frozenset({"sparse", "low diversity", "random"})
 UNJUDGED = frozenset({"undefined", "invalid"})
