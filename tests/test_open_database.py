@@ -156,3 +156,12 @@ def test_a_newer_database_is_refused_by_every_method(db, monkeypatch):
     ):
         with pytest.raises(SchemaVersionError, match="update filterdb"):
             method()
+
+
+def test_layers_with_columns_of_their_models(db):
+    rows = db.layers(also=("format", "task"))
+    assert {row["format"] for row in rows} == {"npz"}
+    assert {row["task"] for row in rows} == {None}
+    assert "format" not in db.layers()[0]
+    with pytest.raises(QueryError, match="no column 'colour'"):
+        db.layers(also=["colour"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from operator import index
 from typing import TYPE_CHECKING, Any, Self, SupportsIndex
@@ -157,7 +157,13 @@ class Database(Questions):
         rows = select_models(self.path, where)
         return [row | {name: _listed(row[name]) for name in JSON_COLUMNS} for row in rows]
 
-    def layers(self, where: str | None = None, model: str | int | None = None) -> list[Row]:
+    def layers(
+        self,
+        where: str | None = None,
+        model: str | int | None = None,
+        *,
+        also: Sequence[str] = (),
+    ) -> list[Row]:
         """Layers with every measure and verdict, each with its ``model``'s name.
 
         Parameters
@@ -167,16 +173,19 @@ class Database(Questions):
             the layer's, the model's is then called ``model_...``.
         model
             Only those of one model: its name, number, or the beginning of its file's hash.
+        also
+            Columns of the models that the rows are to have: ``("task", "epoch")``, for
+            pictures that group by them.
 
         Raises
         ------
         QueryError
-            The expression is not valid; the message lists the columns.
+            The expression is not valid, or there is no such column; the message lists them.
         ModelNotFoundError
             There is no such model.
         """
         number = None if model is None else self._number(model)
-        return select_layers(self.path, where, model=number)
+        return select_layers(self.path, where, model=number, also=also)
 
     def weights(self, model: str | int, layer: str | int) -> NDArray[np.float32]:
         """Weights of one layer, mapped from the payload and read-only.

@@ -54,7 +54,13 @@ def select_models(folder: Path, where: str | None = None) -> list[Row]:
         return _run(connection, query, columns, columns)
 
 
-def select_layers(folder: Path, where: str | None = None, *, model: int | None = None) -> list[Row]:
+def select_layers(
+    folder: Path,
+    where: str | None = None,
+    *,
+    model: int | None = None,
+    also: Sequence[str] = (),
+) -> list[Row]:
     """Rows of ``layers``, each with its ``model``'s name, model by model and in order.
 
     Parameters
@@ -67,6 +73,8 @@ def select_layers(folder: Path, where: str | None = None, *, model: int | None =
         ``model_...`` (``model_verdict``).
     model
         Only the layers of the model with this number.
+    also
+        Columns of the models that the rows are to have, by the names that ``where`` knows.
 
     Raises
     ------
@@ -75,8 +83,12 @@ def select_layers(folder: Path, where: str | None = None, *, model: int | None =
     """
     with reading(folder) as connection:
         own = columns_of(connection, "layers")
-        result = ("model", *own)
         query, known = _joined(own, columns_of(connection, "models"))
+        unknown = [name for name in also if name not in known]
+        if unknown:
+            msg = f"There is no column {unknown[0]!r}. The columns are: {', '.join(known)}."
+            raise QueryError(msg)
+        result = tuple(dict.fromkeys(("model", *own, *also)))
         names = ", ".join(map(quoted, result))
         chosen = "TRUE" if model is None else f"model_id = {int(model)}"
         query = (
