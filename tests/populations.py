@@ -10,22 +10,22 @@ import numpy as np
 import filterdb
 from networks import save, trained_layer
 
-DEPTH, WIDTH = 3, 16
+DEPTH, WIDTH, NARROW = 3, 24, 16
 
 
-def family(seed: int, tilt: float) -> dict[str, np.ndarray]:
+def family(seed: int, tilt: float, *, width: int = WIDTH) -> dict[str, np.ndarray]:
     """A network whose filters lean towards an edge by ``tilt``."""
     rng = np.random.default_rng(seed)
     edge = np.array([[1, 0, -1]] * 3, np.float32) * tilt
     arrays, channels = {}, 8
     for index in range(DEPTH):
-        layer = trained_layer(rng, WIDTH, channels, 3, 3)
+        layer = trained_layer(rng, width, channels, 3, 3)
         arrays[f"conv{index}.weight"] = layer + edge * rng.normal(
-            size=(WIDTH, channels, 1, 1)
+            size=(width, channels, 1, 1)
         ).astype(np.float32)
-        channels = WIDTH
-    arrays["point.weight"] = rng.normal(size=(WIDTH, WIDTH, 1, 1)).astype(np.float32)
-    arrays["wide.weight"] = trained_layer(rng, 6, WIDTH, 5, 5)
+        channels = width
+    arrays["point.weight"] = rng.normal(size=(width, width, 1, 1)).astype(np.float32)
+    arrays["wide.weight"] = trained_layer(rng, 6, width, 5, 5)
     return arrays
 
 
@@ -39,7 +39,7 @@ def build(folder: Path, db: Path) -> filterdb.Database:
         rows.append(
             {"file": name, "task": task, "epoch": index, "colour": "red" if index % 2 else ""}
         )
-    alone = family(20, 0.5)
+    alone = family(20, 0.5, width=NARROW)
     alone["conv0.weight"][:5] *= 1e-4  # sparse filters
     save(folder / "alone.safetensors", alone)
     rows.append({"file": "alone.safetensors", "task": "alone", "epoch": 20, "colour": "red"})

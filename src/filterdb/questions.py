@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filterdb.store.query import reading
+from filterdb.store.query import axis_columns, reading
 
 if TYPE_CHECKING:
     from filterdb.comparing import Diff
@@ -49,11 +49,17 @@ class Questions:
         -------
         Population
             Nothing is read before it is asked something.
+
+        Raises
+        ------
+        QueryError
+            There is no such column.
         """
         from filterdb.population.population import Population
         from filterdb.population.selection import condition
 
-        chosen = condition(where, columns)
+        known = axis_columns(self.path) if columns else None
+        chosen = condition(where, columns, known=known)
         return Population(self.path, chosen, kernel=kernel, drop_sparse=drop_sparse)
 
     def basis(self, where: str | None = None, **choice: Any) -> Basis:

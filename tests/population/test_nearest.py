@@ -10,7 +10,7 @@ def test_a_copy_is_nearest_and_shares_everything(shared_db):
     first = found.neighbours[0]
     assert (first.model, first.shift, first.shared_share) == ("copy.safetensors", 0, 1)
     assert first.same_weights
-    assert found.filters == 640
+    assert found.filters == 1344
     assert found.compared == 10
 
 
@@ -46,3 +46,22 @@ def test_nothing_to_compare(shared_db):
         shared_db.nearest("net0", kernel=(7, 7))
     with pytest.raises(QueryError, match="No other model"):
         shared_db.nearest("net0", where="task = 'nothing'")
+
+
+def test_a_superset_does_not_have_the_same_weights(tmp_path):
+    import numpy as np
+
+    import filterdb
+    from networks import save
+    from populations import family
+
+    small, large = family(0, 0.0), family(0, 0.0) | {"more.weight": family(1, 0.0)["conv1.weight"]}
+    for arrays in (small, large):
+        arrays["dead.weight"] = np.zeros((8, 8, 3, 3), np.float32)
+    save(tmp_path / "small.safetensors", small)
+    save(tmp_path / "large.safetensors", large)
+    database = filterdb.open(tmp_path / "db")
+    database.ingest(tmp_path)
+    (row,) = database.nearest("small").neighbours
+    assert not row.same_weights
+    assert (row.shared_layers, row.shared_share) == (5, 1.0)  # the dead layer is no sign

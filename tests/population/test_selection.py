@@ -160,3 +160,13 @@ def test_a_database_says_which_basis_it_is_in(shared_db):
     assert [row["kernel"] for row in facts["bases"]] == ["3x3", "5x5"]
     assert facts["bases"][0]["basis"] == reference_basis((3, 3)).id
     assert facts["summarised_layers"] == 44
+
+
+def test_only_layers_that_are_in_another_model_count_once(shared_db):
+    where = (
+        "(model = 'net1.safetensors' AND layer_index = 0) OR "
+        "(model = 'copy.safetensors' AND kh = 3)"
+    )
+    table = shared_db.select(where).table()
+    assert len(table.keys) == 3
+    assert table.left_out == {"the same weights as another model's": 1}

@@ -73,10 +73,13 @@ def test_what_was_left_out_is_said(folder, networks):
     total = sum(layer.n_filters for layer in networks)
     sparse = sum(plain.sparse(weights_of(folder, layer)).sum() for layer in networks)
     parts = split(folder, networks)
-    assert preset_histograms(parts, "cvpr2022").notes == ()
+    (signs,) = preset_histograms(parts, "cvpr2022").notes
+    assert "signs of the components" in signs
     removed = preset_histograms(parts, "cvprw2022")
     assert 0 < sparse == total - removed.n.sum()
-    assert removed.notes == (f"{sparse} sparse filters were removed first.",)
+    assert removed.notes == (signs, f"{sparse} sparse filters were removed first.")
+    also = preset_histograms(parts, "medneurips2022", drop_sparse=True)
+    np.testing.assert_array_equal(also.n, removed.n)
     np.testing.assert_array_equal(removed.counts.sum(axis=(1, 2)), 9 * removed.n)
     outside = preset_histograms(parts, "medneurips2022")
     lost = 9 * total - outside.counts.sum()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import combinations, product
 
 import numpy as np
@@ -153,7 +154,7 @@ def test_where_there_is_no_null(sizes, reason):
     assert null.reason == reason
     interval = bootstrap_interval(parts, parts, WEIGHTS, width=WIDTH, in_p=in_p, in_q=in_q)
     assert (interval.low, interval.high, interval.replicates) == (None, None, 0)
-    assert interval.reason == reason.replace("permuted", "resampled")
+    assert interval.reason == "a group of fewer than 3 models is not resampled"
 
 
 def test_groups_without_filters():
@@ -359,11 +360,26 @@ def test_the_interval_against_plain_resampling():
     assert found.reason == "an interval from 7 models is a rough one"
 
 
-def test_too_few_to_resample():
-    in_p, in_q = groups(1, 2, 1)
+@pytest.mark.parametrize("sizes", [(1, 2, 1), (2, 2, 0), (2, 9, 0)])
+def test_too_few_to_resample(sizes):
+    in_p, in_q = groups(*sizes)
     parts = np.ones((in_p.size, 2, BINS))
     found = bootstrap_interval(parts, parts, WEIGHTS, width=WIDTH, in_p=in_p, in_q=in_q)
-    assert found.reason == "too few models to be resampled"
+    assert found.low is None
+    assert found.reason == "a group of fewer than 3 models is not resampled"
+
+
+def test_memory_does_not_grow_with_the_draws():
+    in_p, in_q = groups(6, 6, 0)
+    parts = np.random.default_rng(0).integers(0, 9, (in_p.size, 9, 70)).astype(np.float32)
+    peaks = []
+    for draws in (3_000, 12_000):
+        tracemalloc.start()
+        test = {"width": WIDTH, "in_p": in_p, "in_q": in_q}
+        permutation_null(parts, parts, np.full(9, 1 / 9), permutations=draws, **test)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.3 * peaks[0]
 
 
 def test_bad_input():

@@ -168,3 +168,11 @@ def test_memory_does_not_grow_with_the_number_of_filters():
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] * 1.2 < 8e6
+
+
+@pytest.mark.parametrize("factor", [1e-41, 1e-30, 1e30])
+def test_the_same_filters_are_sparse_as_for_the_quality_measure_at_any_scale(factor):
+    weights = draw(9, 9, 3, 3)
+    weights[:4] *= np.float32(0.01)
+    weights = (weights * np.float64(factor)).astype(np.float32)
+    assert summarise(weights, BASIS).clean.n == layer_quality(weights).n_clean

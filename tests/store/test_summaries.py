@@ -142,14 +142,16 @@ def test_summaries_are_selected_with_their_layers(folder, layers):
     add = new_model(folder, "bb", {"conv": draw(2, 2, 3, 3), "wide": draw(2, 2, 5, 5)})
     with Catalogue(folder) as catalogue:
         catalogue.add(add, ["bb"])
-    rows = select_summaries(folder, None, ("model", "name"), kernel=(3, 3), arrays=("peak",))
+    rows, basis = select_summaries(folder, None, ("model", "name"), kernel=(3, 3), arrays=("peak",))
+    assert basis["id"] == BASIS.id
     assert [row[:4] for row in rows] == [
         ("aa", "conv1", "clean", 40),
         ("aa", "conv1", "sparse", 24),
         ("aa", "conv2", "clean", 32),
         ("bb", "conv", None, None),
     ]
-    assert not select_summaries(folder, "model = 'cc'", ("model",), kernel=(3, 3))
+    assert select_summaries(folder, "model = 'cc'", ("model",), kernel=(3, 3))[0] == []
+    assert select_summaries(folder, None, ("model",), kernel=(5, 5))[1] is None
 
 
 OTHER = fit_basis(summarise(draw(50, 50, 3, 3, seed=9), BASIS).all().scaled, (3, 3))

@@ -58,6 +58,8 @@ def basis(
     with open_database(db) as database:
         if adopt is not None:
             change_basis(database, adopt, jobs=jobs, scheduler=scheduler)
+            if not (as_json or where or plot or density):
+                return
         population = database.select(where, kernel=kernel, drop_sparse=drop == "sparse")
         found = population.basis(weighting=weighting)
     if as_json:
@@ -89,10 +91,12 @@ def change_basis(
             changed = database.adopt_basis(source, scanning=scanning)
     for (height, width), one in changed.items():
         click.echo(f"{height}x{width}: now in basis {one.id} ({one.origin}).", err=True)
-    if not changed:
-        click.echo("Every kernel size is in that basis already: nothing changed.", err=True)
-    else:
-        click.echo(f"{counted(len(changed), 'kernel size')} changed.", err=True)
+    kept = sum(kernel not in changed for kernel in database.bases())
+    few = ", or has too few filters for one of its own" if which == "fitted" else ""
+    click.echo(
+        f"{counted(len(changed), 'kernel size')} changed; {kept} kept: in that basis already{few}.",
+        err=True,
+    )
 
 
 def draw_density(population: Population, path: str, scanning: Scanning) -> None:

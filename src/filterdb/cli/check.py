@@ -67,7 +67,7 @@ def check(
         click.echo(f"Error: {failure}", err=True)
     stopped = [r for r in results if not isinstance(r, ReadError) and gate_stops(r, gates)]
     for result in stopped:
-        click.echo(f"Gate: {result.file.source} is {result.verdict}.", err=True)
+        click.echo(f"Gate: {result.file.source}: {gate_reason(result, gates)}.", err=True)
     status = GATE_SAID_NO if stopped else SOME_FAILED if failures else DONE
     raise click.exceptions.Exit(status)
 
@@ -99,6 +99,16 @@ def gate_stops(result: Check, gates: tuple[str, ...]) -> bool:
     """Whether a network, or a layer of it, has one of the verdicts that stop."""
     found = {result.verdict, *(row.verdict for row in result.layers)}
     return not found.isdisjoint(gates)
+
+
+def gate_reason(result: Check, gates: tuple[str, ...]) -> str:
+    """What made the gate say no: ``"degenerate; 15 layers are sparse"``."""
+    reasons = [result.verdict] if result.verdict in gates else []
+    for gate in gates:
+        count = sum(row.verdict == gate for row in result.layers)
+        if count:
+            reasons.append(f"{count} layer{' is' if count == 1 else 's are'} {gate}")
+    return "; ".join(reasons)
 
 
 def as_dict(result: Check | ReadError) -> dict[str, Any]:

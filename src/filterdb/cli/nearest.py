@@ -62,10 +62,11 @@ def present(found: Nearest) -> None:
             "layers": f"{row.layers:,}",
             "shared": percent(row.shared_share) if row.shared_layers else "",
         }
-        remark = "same weights" if row.same_weights else "≈ chance" if chance else ""
+        remark = "same weights" if row.same_weights else "alike" if chance else ""
         table.add_row(plain(row.model), *(cells[name] for name in columns), f"[dim]{remark}[/]")
     show(table)
-    show("[dim]null: 95th percentile of D between random splits of the two models' layers.  "
+    show("[dim]null: 95th percentile of D between random splits of the two models' layers; alike: "
+         "D is no more than that.  "
          "shared: of its layers, those with the very same weights.[/]")  # fmt: skip
     if found.sharing:
         names = ", ".join(f"{row.model} ({row.shared_layers:,})" for row in found.sharing[:6])

@@ -63,14 +63,14 @@ def stage(depth: int, relative: float) -> tuple[str, int]:
 def plain(value: Any) -> tuple[str, Any]:
     """A value as it is; numbers come in their order, before words."""
     if isinstance(value, int | float):
-        return f"{value:g}", (0, value, "")
+        whole = isinstance(value, int) or value.is_integer()
+        return str(int(value)) if whole else repr(value), (0, value, "")
     return str(value), (1, 0, str(value))
 
 
 DERIVED: dict[str, tuple[tuple[str, ...], Callable[..., tuple[str, Any]]]] = {
     "depth_decile": (("conv_depth_norm",), depth_decile),
     "stage": (("conv_depth", "conv_depth_norm"), stage),
-    "kernel": (("kh", "kw"), lambda height, width: (f"{height}x{width}", (height, width))),
 }
 """Axes that no column has: what they need, and how their label is made."""
 ORDERED = {"depth_decile", "stage", "epoch", "layer_index", "conv_depth", "conv_depth_norm"}
@@ -86,8 +86,11 @@ def axis_of(folder: Path, by: str | Sequence[str]) -> Axis:
     QueryError
         There is none of that name; the message lists the axes and their values.
     """
-    names = by.split(",") if isinstance(by, str) else list(by)
     known = axis_columns(folder)
+    names = list(by) if not isinstance(by, str) else [by] if by in known else by.split(",")
+    if not names:
+        msg = "Name an axis to group by: task, depth_decile, ..."
+        raise QueryError(msg)
     single = [_single(folder, name.strip(), known) for name in names]
     if len(single) == 1:
         return single[0]
@@ -109,9 +112,14 @@ def axis_of(folder: Path, by: str | Sequence[str]) -> Axis:
 
 def _single(folder: Path, name: str, known: Sequence[str]) -> Axis:
     folded = {column.lower(): column for column in known}
-    name = ALIASES.get(name.lower(), name)
-    columns, make = DERIVED.get(name.lower(), ((folded.get(name.lower(), ""),), plain))
-    if columns == ("",):
+    if name.lower() not in folded:  # a column of that name comes before what is derived
+        name = ALIASES.get(name.lower(), name)
+    columns: tuple[str, ...]
+    if name.lower() in folded:
+        columns, make = (folded[name.lower()],), plain
+    elif name.lower() in DERIVED:
+        columns, make = DERIVED[name.lower()]
+    else:
         raise QueryError(unknown_axis(folder, name, known))
 
     def label(values: Sequence[Any]) -> tuple[str, Any] | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,12 +23,23 @@ SAME_WEIGHTS = "the same weights as another model's in the group"
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A group along an axis, and what it holds."""
+    """A group along an axis, and what it holds.
+
+    Attributes
+    ----------
+    name
+        Its value of the axis.
+    models, layers, filters
+        How many of each; models with the same weights count once.
+    largest_share
+        Share of the filters that its largest model has.
+    """
 
     name: str
     models: int
     layers: int
     filters: int
+    largest_share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +55,8 @@ class Grouped:
     group
         Position in :attr:`groups`, intp of shape ``(L,)``.
     model
-        Number of each layer's model, int64 of shape ``(L,)``.
+        A number for each layer's model, int64 of shape ``(L,)``: models with the same weights
+        have the same one, since they say nothing that one of them does not.
     groups
         The groups in their order.
     left_out
@@ -103,18 +114,16 @@ def group_layers(
     QueryError
         No layer is in a group, or there are too many groups.
     """
-    own = ("model_weights_hash", *axis.columns)
-    table = population.table(columns=(*columns, *own), arrays=arrays, once=False)
+    table = population.table(columns=(*columns, *axis.columns), arrays=arrays, once=False)
     left_out = dict(table.left_out)
     names: dict[str, Any] = {}
-    first: dict[tuple[str, str], int] = {}
+    first: dict[tuple[str, tuple[str, str]], int] = {}
     labels: list[str | None] = []
     without = f"no value of {axis.name}"
-    for (model, _), values in zip(table.keys, table.values, strict=True):
-        weights_hash, *facts = values[len(columns) :]
-        found = axis.label(facts)
+    for (model, _), weights, values in zip(table.keys, table.weights, table.values, strict=True):
+        found = axis.label(values[len(columns) :])
         reason = without if found is None else None
-        if found is not None and first.setdefault((found[0], weights_hash), model) != model:
+        if found is not None and first.setdefault((found[0], weights), model) != model:
             reason = SAME_WEIGHTS
         if reason or found is None:
             left_out[reason or without] = left_out.get(reason or without, 0) + 1
@@ -128,36 +137,28 @@ def group_layers(
     kept = [index for index, label in enumerate(labels) if label is not None]
     chosen = table if len(kept) == len(labels) else table.take(kept)
     group = np.array([position[label] for label in labels if label is not None], np.intp)
-    models = np.array([number for number, _ in chosen.keys], np.int64)
+    models = numbered(chosen)
     return Grouped(axis, chosen, group, models, sizes(order, group, models, chosen.n), left_out)
 
 
-def join_populations(populations: Mapping[str, Selection]) -> Grouped:
-    """Populations as groups; a model of one database is one unit, in however many it is.
-
-    Raises
-    ------
-    QueryError
-        A population is empty.
-    """
-    numbers: dict[tuple[Path, int], int] = {}
-    tables, model, left_out = [], [], Counter[str]()
-    for name, population in populations.items():
-        table = population.table(arrays=("coarse",))
-        tables.append(table)
+def join_tables(tables: Mapping[str, LayerTable]) -> Grouped:
+    """Tables with coarse histograms as groups; the same weights are one unit, wherever they are."""
+    left_out = Counter[str]()
+    for name, table in tables.items():
         left_out.update({f"{why} ({name})": count for why, count in table.left_out.items()})
-        place = population.folder.resolve()
-        model += [numbers.setdefault((place, own), len(numbers)) for own, _ in table.keys]
+    every = list(tables.values())
     joined = LayerTable(
-        keys=[key for table in tables for key in table.keys],
+        keys=[key for table in every for key in table.keys],
+        weights=[weights for table in every for weights in table.weights],
         values=[],
-        n=np.concatenate([table.n for table in tables]),
-        arrays={"coarse": np.concatenate([table.arrays["coarse"] for table in tables])},
+        n=np.concatenate([table.n for table in every]),
+        arrays={"coarse": np.concatenate([table.arrays["coarse"] for table in every])},
+        basis=every[0].basis,
     )
-    group = np.repeat(np.arange(len(tables)), [len(table.keys) for table in tables])
-    models = np.array(model, np.int64)
+    group = np.repeat(np.arange(len(every)), [len(table.keys) for table in every])
+    models = numbered(joined)
     axis = Axis("population", (), lambda _: None, ordered=False)
-    groups = sizes(list(populations), group, models, joined.n)
+    groups = sizes(list(tables), group, models, joined.n)
     return Grouped(axis, joined, group, models, groups, dict(left_out))
 
 
@@ -168,16 +169,21 @@ def sizes(
     filters: NDArray[np.int64],
 ) -> tuple[Group, ...]:
     """What each group holds, from the group, model and filters of each layer."""
-    members = [group == position for position in range(len(names))]
-    return tuple(
-        Group(
-            name,
-            int(np.unique(model[chosen]).size),
-            int(np.count_nonzero(chosen)),
-            int(filters[chosen].sum()),
-        )
-        for name, chosen in zip(names, members, strict=True)
-    )
+    found = []
+    for position, name in enumerate(names):
+        chosen = group == position
+        own = np.bincount(np.unique(model[chosen], return_inverse=True)[1], filters[chosen])
+        total = int(filters[chosen].sum())
+        share = float(own.max(initial=0)) / total if total else 1.0
+        found.append(Group(name, own.size, int(np.count_nonzero(chosen)), total, share))
+    return tuple(found)
+
+
+def numbered(table: LayerTable) -> NDArray[np.int64]:
+    """A number for each layer's model, int64 of shape ``(L,)``: the same for the same weights."""
+    numbers: dict[str, int] = {}
+    found = [numbers.setdefault(weights, len(numbers)) for weights, _ in table.weights]
+    return np.array(found, np.int64)
 
 
 def _check_number(axis: Axis, names: dict[str, Any]) -> None:

@@ -131,7 +131,10 @@ def nearest(
     except QueryError as error:
         msg = f"No other model has {size[0]}x{size[1]} filters to compare. {error}"
         raise QueryError(msg) from error
-    basis = asked.reference
+    basis = own.basis
+    if basis.id != table.basis.id:
+        msg = "The basis of the database was changed meanwhile. Ask again."
+        raise QueryError(msg)
     width = 2 * basis.reach / COARSE_BINS
     weights = basis.explained_variance_ratio
     numbers = np.array([number for number, _ in table.keys])
@@ -161,8 +164,8 @@ def nearest(
             null_p95=null.p95 if null else None,
             p_value=null.p_value if null else None,
             shared_layers=shared.get(number, 0),
-            shared_share=shared.get(number, 0) / layers,
-            same_weights=shared.get(number, 0) == layers,
+            shared_share=shared.get(number, 0) / max(1, layers),
+            same_weights=table.weights[start][0] == own.weights[0][0],
         )
     neighbours = [rows[int(numbers[starts[position]])] for position in order[:n]]
     sharing = sorted(
@@ -174,7 +177,8 @@ def nearest(
 def shared_layers(folder: Path, model: int) -> tuple[dict[int, int], int]:
     """How many layers each other model has with weights of the model's, and how many that has."""
     holders: dict[str, set[int]] = defaultdict(set)
-    for number, weights in select_values(folder, ("model_id", "weights_hash")):
+    alive = "peak > 0"  # layers of zeros are alike in all networks
+    for number, weights in select_values(folder, ("model_id", "weights_hash"), alive):
         holders[weights].add(number)
     own = {weights for weights, numbers in holders.items() if model in numbers}
     shared: dict[int, int] = defaultdict(int)

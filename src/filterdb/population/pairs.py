@@ -1,4 +1,4 @@
-"""Two groups at a time: the nulls of their shift, over layers and over models, and its interval."""
+"""Two groups at a time: the nulls of their shift, and its interval."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from filterdb.stats.bootstrap import Interval, bootstrap_interval
 from filterdb.stats.null import Null, permutation_null
+from filterdb.stats.sampling import effective_number, sampling_null
 from filterdb.threads import map_in_threads
 
 Pair = tuple[int, int]
@@ -18,10 +19,21 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class PairStatistics:
-    """What stands beside the shift of two groups."""
+    """What stands beside the shift of two groups.
+
+    Attributes
+    ----------
+    layers, models
+        Its nulls under permutations of either.
+    filters
+        Its null for samples of so few filters.
+    interval
+        Bootstrap interval over models.
+    """
 
     layers: Null
     models: Null
+    filters: Null
     interval: Interval
 
 
@@ -34,11 +46,22 @@ class Units:
         Histograms of the layers, shape ``(L, k, bins)``.
     group, model
         Group and model of each layer, shape ``(L,)``; groups are numbered from 0.
+    n
+        Filters of each layer, shape ``(L,)``.
+    by_layers
+        Whether each layer counts once, whatever its filters.
     """
 
     def __init__(
-        self, counts: NDArray[np.float32], group: NDArray[np.intp], model: NDArray[np.int64]
+        self,
+        counts: NDArray[np.float32],
+        group: NDArray[np.intp],
+        model: NDArray[np.int64],
+        n: NDArray[np.int64],
+        *,
+        by_layers: bool = False,
     ) -> None:
+        self._n, self._of_group, self._by_layers = n, group, by_layers
         order = np.lexsort((model, group))
         self.counts, self.group, self.model = counts[order], group[order], model[order]
         # The part that each model has in each group, in the same order.
@@ -75,12 +98,25 @@ class Units:
         models = np.union1d(self._models_of(p), self._models_of(q))
         p_parts, in_p = self._parts_of(p, models)
         q_parts, in_q = self._parts_of(q, models)
+        filters = sampling_null(
+            p_parts.sum(axis=0),
+            q_parts.sum(axis=0),
+            weights,
+            n_p=self._filters_of(p),
+            n_q=self._filters_of(q),
+            **setting,
+        )
         setting |= {"in_p": in_p, "in_q": in_q}
         return PairStatistics(
             layers,
             permutation_null(p_parts, q_parts, weights, permutations=draws, **setting),
+            filters,
             bootstrap_interval(p_parts, q_parts, weights, replicates=draws, **setting),
         )
+
+    def _filters_of(self, group: int) -> float:
+        n = self._n[self._of_group == group]
+        return effective_number(n) if self._by_layers else float(n.sum())
 
     def _models_of(self, group: int) -> NDArray[np.int64]:
         models: NDArray[np.int64] = self.part_model[self.part_group == group]

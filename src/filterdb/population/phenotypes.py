@@ -64,7 +64,7 @@ def phenotypes(population: Selection, scanning: Scanning) -> list[LayerPhenotype
     """
     table = population.table(columns=(*LAYER, "model", "name"))
     names = {key: values[-2:] for key, values in zip(table.keys, table.values, strict=True)}
-    basis = population.reference
+    basis = table.basis
     zero = -basis.components[:2] @ basis.mean
     job = DensityJob(basis, bins=BINS, drop_sparse=population.drop_sparse)
     parts = split(population.folder, scan_layers(table), part_bytes=1)  # a layer each

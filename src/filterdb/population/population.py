@@ -53,7 +53,7 @@ class Population(Selection):
         if weighting == "layers":
             sums = sums / table.n[:, None] * (n / len(table.n))
         moments = moments_of(n, sums.sum(axis=0), self.kernel)
-        models = len({model for model, _ in table.keys})
+        models = len({weights for weights, _ in table.weights})
         origin = f"{models:,} models, {len(table.keys):,} layers"
         if weighting == "layers":
             origin += ", each layer counted once"
@@ -97,7 +97,7 @@ class Population(Selection):
         n = int(table.n.sum())
         return Summary(
             kernel=self.kernel,
-            basis_id=self.reference.id,
+            basis_id=table.basis.id,
             scaled=moments_of(n, table.arrays["scaled"].sum(axis=0), self.kernel),
             raw=moments_of(n, table.arrays["raw"].sum(axis=0), self.kernel),
             peak=max((row[0] or 0.0 for row in table.values), default=0.0),

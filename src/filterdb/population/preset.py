@@ -90,24 +90,32 @@ def preset_histograms(
         A payload is missing or damaged, or a worker failed. What is finished is kept.
     """
     grouped = group_layers(population, axis, columns=LAYER)
+    # Weights that are in several groups are one layer of the pooled filters, and scanned once.
+    place = {
+        weights: position for position, weights in enumerate(dict.fromkeys(grouped.table.weights))
+    }
+    rows = [place[weights] for weights in grouped.table.weights]
+    distinct = grouped.table.take(np.unique(rows, return_index=True)[1].tolist())
     with executor_for(jobs=scanning.jobs, scheduler=scanning.scheduler) as executor:
         found = presets.preset_histograms(
-            split(population.folder, scan_layers(grouped.table)),
+            split(population.folder, scan_layers(distinct)),
             preset,
+            drop_sparse=population.drop_sparse,
             executor=executor,
             checkpoint=population.folder / SCANS,
             progress=scanning.progress,
         )
     width = (found.high - found.low) / found.counts.shape[-1]
-    grouped = grouped.with_filters(found.n)
-    counts = found.counts.astype(np.float32)
+    grouped = grouped.with_filters(found.n[rows])
+    counts = found.counts[rows].astype(np.float32)
     return grouped, Histograms(counts, found.weights, width, found.basis, found.notes)
 
 
 def density(population: Selection, scanning: Scanning) -> NDArray[np.int64]:
     """Counts of the first two coefficients together; see ``Population.density``."""
-    job = DensityJob(population.reference, drop_sparse=population.drop_sparse)
-    parts = split(population.folder, scan_layers(population.table(columns=LAYER)))
+    table = population.table(columns=LAYER)
+    job = DensityJob(table.basis, drop_sparse=population.drop_sparse)
+    parts = split(population.folder, scan_layers(table))
     total = np.zeros((DENSITY_BINS, DENSITY_BINS), np.int64)
     with executor_for(jobs=scanning.jobs, scheduler=scanning.scheduler) as executor:
         for found in scan(

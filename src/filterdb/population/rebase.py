@@ -89,7 +89,7 @@ def _summaries(
     rows: dict[tuple[str, str], list[Key]] = defaultdict(list)
     layers: dict[tuple[str, str], ScanLayer] = {}
     for kernel in bases:
-        for row in select_summaries(folder, None, (*KEY, *LAYER), kernel=kernel):
+        for row in select_summaries(folder, None, (*KEY, *LAYER), kernel=kernel)[0]:
             facts = dict(zip((*KEY, *LAYER), row, strict=False))
             part = row[len(facts)]
             layer = ScanLayer.of(facts)

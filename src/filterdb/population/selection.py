@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from filterdb.stats.summary import FINE_BINS, MOST_TAPS, has_summary
 from filterdb.store.query import Row, select_kernels, select_layers, select_summaries
 from filterdb.store.schema import quoted
 from filterdb.store.summaries import (
+    basis_of,
     inflated,
     read_bases,
     stacked_counts,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     pass
 
 ALL_PARTS = ("clean", "sparse")
+SAME_WEIGHTS = "the same weights as another model's"
 USUAL = (3, 3)
 """The papers' kernel size: that of a population unless another is asked for or it has none."""
 
@@ -99,9 +102,9 @@ class Selection:
             for height, width, models, layers, filters in select_kernels(self.folder, self.where)
         ]
 
-    @cached_property
+    @property
     def reference(self) -> Basis:
-        """The basis that the database's histograms of this kernel size are in."""
+        """The basis that the database's histograms of this kernel size are in, as of now."""
         return read_bases(self.folder).get(self.kernel) or reference_basis(self.kernel)
 
     def layers(self) -> list[Row]:
@@ -130,24 +133,27 @@ class Selection:
         QueryError
             Nothing is left.
         """
-        needed = ("model_id", "layer_index", "n_filters", "model_weights_hash", *columns)
-        rows = select_summaries(self.folder, self.where, needed, kernel=self.kernel, arrays=arrays)
+        needed = ("model_id", "layer_index", "model_weights_hash", "tensor", *columns)
+        rows, basis = select_summaries(
+            self.folder, self.where, needed, kernel=self.kernel, arrays=arrays
+        )
         width = len(needed)
-        first: dict[str, int] = {}
+        first: dict[tuple[str, str], int] = {}
         keys: list[tuple[int, int]] = []
+        weights: list[tuple[str, str]] = []
         values: list[tuple[Any, ...]] = []
         n: list[int] = []
         parts: list[tuple[int, tuple[Any, ...]]] = []  # layer's position, its arrays
         left_out: dict[str, int] = {}
         refused = None  # the layer that was left out last: it may have a second row
         for row in rows:
-            key, part = (row[0], row[1]), row[width]
+            key, own, part = (row[0], row[1]), (row[2], row[3]), row[width]
             if key == refused:
                 continue
             if not keys or keys[-1] != key:
                 reason = None
-                if once and first.setdefault(row[3], row[0]) != row[0]:
-                    reason = "the same weights as another model's"
+                if once and first.setdefault(own, row[0]) != row[0]:
+                    reason = SAME_WEIGHTS
                 elif part is None:
                     reason = "no summary: weights that are not finite, or none at all"
                 if reason:
@@ -155,15 +161,17 @@ class Selection:
                     refused = key
                     continue
                 keys.append(key)
+                weights.append(own)
                 values.append(row[4:width])
                 n.append(0)
             if part == "sparse" and self.drop_sparse:
                 continue
             n[-1] += row[width + 1]
             parts.append((len(keys) - 1, row[width + 2 :]))
-        if not sum(n):
+        if not sum(n) or basis is None:
             raise QueryError(self._why_empty())
-        table = LayerTable(keys, values, np.array(n, np.int64), {}, left_out)
+        counts = np.array(n, np.int64)
+        table = LayerTable(keys, weights, values, counts, {}, basis_of(basis), left_out)
         places = np.array([place for place, _ in parts])
         for position, name in enumerate(arrays):
             blobs = [part[position] for _, part in parts]
@@ -228,10 +236,33 @@ class Selection:
         return f"<{type(self).__name__}{size} in {str(self.folder)!r}{condition}{sparse}>"
 
 
-def condition(where: str | None, columns: dict[str, Any]) -> str | None:
-    """A condition with ``column = value`` for each keyword; a list is any of its values."""
+def condition(
+    where: str | None, columns: dict[str, Any], *, known: Sequence[str] | None = None
+) -> str | None:
+    """A condition with ``column = value`` for each keyword; a list is any of its values.
+
+    Parameters
+    ----------
+    where
+        An SQL expression that has to hold, too.
+    columns
+        Name -> value, values, or None.
+    known
+        The columns that there are: SQLite takes the name of any other for a text.
+
+    Raises
+    ------
+    QueryError
+        There is no such column.
+    """
     if not columns:
         return where
+    for name in columns:
+        if known is not None and name.lower() not in map(str.lower, known):
+            close = get_close_matches(name, known, n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            msg = f"There is no column {name!r}.{hint} The columns are: {', '.join(known)}."
+            raise QueryError(msg)
     parts = [f"(\n{where}\n)"] if where else []
     for name, value in columns.items():
         if value is None:
@@ -244,7 +275,16 @@ def condition(where: str | None, columns: dict[str, Any]) -> str | None:
 
 
 def literal(value: Any) -> str:
-    """A value as SQL writes it."""
+    """A value as SQL writes it.
+
+    Raises
+    ------
+    QueryError
+        It is NaN or infinite.
+    """
+    if isinstance(value, float | np.floating) and not np.isfinite(value):
+        msg = f"No value of a column is {value}: undefined numbers are NULL (None)."
+        raise QueryError(msg)
     if isinstance(value, bool | int | float | np.number):
         return repr(float(value)) if isinstance(value, float | np.floating) else str(int(value))
     return "'" + str(value).replace("'", "''") + "'"

@@ -43,10 +43,13 @@ class ShiftMatrix:
         Of the components in D, shape ``(k,)``.
     null_layers_p95, null_models_p95
         95th percentile of D between random splits of the two groups' pooled layers, and of
-        their pooled models; NaN where there is none. Layers of one network are alike, so that
-        the models' is the one that a claim about networks has to beat.
-    p_layers, p_models
-        Share of the splits that lie as far apart as the groups do.
+        their pooled models; NaN where there is none, or where they are too few for any D to
+        lie above it. Layers of one network are alike, so that the models' is the one that a
+        claim about networks has to beat.
+    null_filters_p95
+        95th percentile of D between two samples of one distribution with as few filters.
+    p_layers, p_models, p_filters
+        Share of the splits, or samples, that lie as far apart as the groups do.
     low, high
         Bootstrap interval of D over models, 95 %.
     permutations
@@ -71,8 +74,10 @@ class ShiftMatrix:
     weights: NDArray[np.float64]
     null_layers_p95: Matrix
     null_models_p95: Matrix
+    null_filters_p95: Matrix
     p_layers: Matrix
     p_models: Matrix
+    p_filters: Matrix
     low: Matrix
     high: Matrix
     permutations: int
@@ -82,19 +87,35 @@ class ShiftMatrix:
 
     @property
     def null_p95(self) -> Matrix:
-        """The models' null where there is one, else the layers'."""
-        return np.where(np.isnan(self.null_models_p95), self.null_layers_p95, self.null_models_p95)
+        """What D has to beat.
+
+        The models' null where there is one, else the layers'; in any case that of so few
+        filters.
+        """
+        by_units = np.where(
+            np.isnan(self.null_models_p95), self.null_layers_p95, self.null_models_p95
+        )
+        return np.where(np.isnan(by_units), np.nan, np.fmax(by_units, self.null_filters_p95))
 
     @property
     def p_values(self) -> Matrix:
-        """The p value that belongs to :attr:`null_p95`."""
-        return np.where(np.isnan(self.null_models_p95), self.p_layers, self.p_models)
+        """The p value that belongs to :attr:`null_p95`: the larger of the two."""
+        by_units = np.where(np.isnan(self.null_models_p95), self.p_layers, self.p_models)
+        return np.where(np.isnan(by_units), np.nan, np.fmax(by_units, self.p_filters))
+
+    @property
+    def too_few(self) -> NDArray[np.bool_]:
+        """Pairs with a group of so few filters that no claim is made of them, ``(G, G)``."""
+        return self.few[:, None] | self.few
 
     @property
     def distinguishable(self) -> NDArray[np.bool_]:
-        """Whether D is above its null, shape ``(G, G)``; False where there is no null."""
+        """Whether D is above its null, shape ``(G, G)``.
+
+        False where there is no null, and where a group has too few filters for a claim.
+        """
         with np.errstate(invalid="ignore"):
-            above: NDArray[np.bool_] = self.matrix > self.null_p95
+            above: NDArray[np.bool_] = (self.matrix > self.null_p95) & ~self.too_few
         return above
 
     @property
@@ -106,22 +127,24 @@ class ShiftMatrix:
     def verdict(self) -> str:
         """How many pairs are more than chance, and how many would be by chance: a sentence."""
         upper = np.triu_indices(len(self.groups), 1)
-        above = self.distinguishable[upper]
-        by_models = ~np.isnan(self.null_models_p95[upper])
-        by_layers = ~np.isnan(self.null_p95[upper]) & ~by_models
+        above, few = self.distinguishable[upper], self.too_few[upper]
+        has_null = ~np.isnan(self.null_p95[upper]) & ~few
+        by_models = has_null & ~np.isnan(self.null_models_p95[upper])
+        by_layers = has_null & ~by_models
         parts = []
         if by_models.any():
-            chance = max(1, round(EXPECTED * int(by_models.sum())))
             parts.append(
-                f"{above[by_models].sum():,} of {by_models.sum():,} pairs lie above the 95th "
-                f"percentile of their null of models; about {chance:,} would by chance alone."
+                f"{counted(above[by_models])} above the 95th percentile of their null of models; "
+                f"{by_chance(by_models)} would by chance alone."
             )
         if by_layers.any():
             parts.append(
-                f"{above[by_layers].sum():,} of {by_layers.sum():,} pairs that can only be judged "
-                "by layers lie above that null, which proves less."
+                f"{counted(above[by_layers])} above the null of layers, where there is none of "
+                f"models; {by_chance(by_layers)} would by chance alone, and it proves less."
             )
-        none = above.size - int(by_models.sum()) - int(by_layers.sum())
+        if few.any():
+            parts.append(f"{few.sum():,} pairs have a group below {FEW_FILTERS:,} filters.")
+        none = int(np.count_nonzero(~has_null & ~few))
         if none:
             parts.append(f"{none:,} of {above.size:,} pairs have no null: too little to permute.")
         return " ".join(parts)
@@ -130,7 +153,7 @@ class ShiftMatrix:
         """A row for each pair of groups; undefined numbers are None.
 
         Those above their null of models come first, then those above the null of layers alone;
-        of each kind the farthest apart.
+        of each kind the farthest apart. Those of too few filters come last.
         """
         names = [group.name for group in self.groups]
         rows: list[dict[str, Any]] = [
@@ -144,15 +167,21 @@ class ShiftMatrix:
                 "p_models": number(self.p_models[i, j]),
                 "null_layers_p95": number(self.null_layers_p95[i, j]),
                 "p_layers": number(self.p_layers[i, j]),
+                "null_filters_p95": number(self.null_filters_p95[i, j]),
+                "p_filters": number(self.p_filters[i, j]),
+                "null_p95": number(self.null_p95[i, j]),
+                "p_value": number(self.p_values[i, j]),
+                "too_few": bool(self.too_few[i, j]),
                 "distinguishable": bool(self.distinguishable[i, j]),
             }
             for i, j in zip(*np.triu_indices(len(names), 1), strict=True)
         ]
 
-        def claims_first(row: dict[str, Any]) -> tuple[bool, bool, float]:
+        def claims_first(row: dict[str, Any]) -> tuple[bool, bool, bool, float]:
             shift, apart = row["shift"], row["distinguishable"]
             by_models = apart and row["null_models_p95"] is not None
-            return not by_models, not apart, math.inf if shift is None else -shift
+            far = math.inf if shift is None else -shift
+            return not by_models, not apart, row["too_few"], far
 
         return sorted(rows, key=claims_first)
 
@@ -170,8 +199,10 @@ class ShiftMatrix:
             "null_p95": rows(self.null_p95),
             "null_layers_p95": rows(self.null_layers_p95),
             "null_models_p95": rows(self.null_models_p95),
+            "null_filters_p95": rows(self.null_filters_p95),
             "p_layers": rows(self.p_layers),
             "p_models": rows(self.p_models),
+            "p_filters": rows(self.p_filters),
             "interval_low": rows(self.low),
             "interval_high": rows(self.high),
             "distinguishable": self.distinguishable.tolist(),
@@ -217,7 +248,8 @@ class ShiftMatrix:
     def cells(self) -> list[list[str]]:
         """The matrix as people read it.
 
-        ``≈`` stands before a D that is no more than its null, ``?`` before one that has none.
+        ``≈`` stands before a D that is no more than its null, ``?`` before one that has none, and
+        ``*`` before one of too few filters.
         """
         shown = [["" for _ in self.groups] for _ in self.groups]
         for i, j in np.ndindex(self.matrix.shape):
@@ -225,8 +257,21 @@ class ShiftMatrix:
                 value = self.matrix[i, j]
                 mark = "?" if np.isnan(self.null_p95[i, j]) and self.permutations else ""
                 mark = mark or ("" if self.distinguishable[i, j] or not self.permutations else "≈")
+                mark = "*" if self.too_few[i, j] else mark
                 shown[i][j] = "–" if np.isnan(value) else f"{mark}{value:.{SHOWN}f}"
         return shown
+
+
+def counted(above: NDArray[np.bool_]) -> str:
+    """``"3 of 12 pairs lie"``."""
+    pairs = "pair lies" if above.size == 1 else "pairs lie"
+    return f"{above.sum():,} of {above.size:,} {pairs}"
+
+
+def by_chance(tested: NDArray[np.bool_]) -> str:
+    """How many pairs would lie above their null by chance, in words."""
+    expected = EXPECTED * int(tested.sum())
+    return "less than one" if expected < 1 else f"about {round(expected):,}"
 
 
 def number(value: float) -> float | None:

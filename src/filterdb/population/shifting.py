@@ -18,10 +18,13 @@ from numpy.typing import NDArray
 from filterdb.errors import QueryError
 from filterdb.population.axes import axis_of
 from filterdb.population.choices import WEIGHTINGS, check_choice
-from filterdb.population.grouping import Grouped, group_layers, join_populations
+from filterdb.population.grouping import Grouped, group_layers, join_tables
 from filterdb.population.pairs import Pair, PairStatistics, Units, pair_statistics
 from filterdb.population.preset import PRESETS, Histograms, Scanning, preset_histograms
 from filterdb.population.shift_matrix import ShiftMatrix
+from filterdb.stats.basis import Basis
+from filterdb.stats.bootstrap import ROUGH
+from filterdb.stats.null import Null
 from filterdb.stats.shift import FEW_FILTERS, shift_matrix
 from filterdb.stats.summary import COARSE_BINS
 
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from filterdb.population.selection import Selection
 
 Progress = Callable[[int, int, str], None]
+DOMINANT = 0.5
+"""Share of a group's filters from which on one model speaks for it."""
 PERMUTATIONS, MANY_PAIRS, FEWER_PERMUTATIONS = 200, 1_000, 100
 
 
@@ -85,7 +90,7 @@ def shift(
     axis = axis_of(population.folder, by)
     if preset == "reference":
         grouped = group_layers(population, axis, arrays=("coarse",))
-        basis = population.reference
+        basis = grouped.table.basis
         width = 2 * basis.reach / COARSE_BINS
         weights = basis.explained_variance_ratio
         found = Histograms(grouped.table.arrays["coarse"], weights, width, basis)
@@ -130,16 +135,16 @@ def shift_between(
     """
     check_choice("preset", preset, ("reference",))
     check_choice("weighting", weighting, WEIGHTINGS)
-    one, *others = populations.values()
-    for other in others:
-        check_comparable(one, other)
-    grouped = join_populations(populations)
-    width = 2 * one.reference.reach / COARSE_BINS
+    tables = {name: one.table(arrays=("coarse",)) for name, one in populations.items()}
+    (first, *_), (one, *_) = tables.values(), populations.values()
+    for name, other in populations.items():
+        check_comparable(one, other, first.basis, tables[name].basis)
+    grouped = join_tables(tables)
+    basis, width = first.basis, 2 * first.basis.reach / COARSE_BINS
     counts = grouped.table.arrays["coarse"]
-    weights = one.reference.explained_variance_ratio
     return compare(
         grouped,
-        Histograms(counts, weights, width, one.reference),
+        Histograms(counts, basis.explained_variance_ratio, width, basis),
         preset=preset,
         weighting=weighting,
         permutations=permutations,
@@ -148,7 +153,7 @@ def shift_between(
     )
 
 
-def check_comparable(one: Selection, other: Selection) -> None:
+def check_comparable(one: Selection, other: Selection, basis: Basis, its: Basis) -> None:
     """Make sure that the histograms of two populations can be compared.
 
     Raises
@@ -157,18 +162,17 @@ def check_comparable(one: Selection, other: Selection) -> None:
         They differ in their kernel size or their basis; the message has the command that mends
         it.
     """
-    if one.kernel != other.kernel:
-        sizes = "{}x{} and {}x{}".format(*one.kernel, *other.kernel)
+    if basis.kernel != its.kernel:
+        sizes = "{}x{} and {}x{}".format(*basis.kernel, *its.kernel)
         msg = f"Filters of {sizes} cannot be compared. Name one size: --kernel 3x3."
         raise QueryError(msg)
-    if one.reference.id != other.reference.id:
+    if basis.id != its.id:
+        height, width = basis.kernel
         msg = (
-            "The {}x{} histograms of {} are in the basis {} ({}), those of {} in {} ({}): they "
-            "cannot be compared. Take the latter anew: filterdb basis {} --adopt {}"
-        ).format(
-            *one.kernel, one.folder, one.reference.id, one.reference.origin, other.folder,
-            other.reference.id, other.reference.origin, other.folder, one.folder,
-        )  # fmt: skip
+            f"The {height}x{width} histograms of {one.folder} are in the basis {basis.id} "
+            f"({basis.origin}), those of {other.folder} in {its.id} ({its.origin}): they cannot be "
+            f"compared. Take the latter anew: filterdb basis {other.folder} --adopt {one.folder}"
+        )
         raise QueryError(msg)
 
 
@@ -186,7 +190,9 @@ def compare(
     counts = found.counts
     if weighting == "layers":
         counts = counts / counts.sum(axis=(1, 2), keepdims=True).clip(min=1)
-    units = Units(counts, grouped.group, grouped.model)
+    units = Units(
+        counts, grouped.group, grouped.model, grouped.table.n, by_layers=weighting == "layers"
+    )
     size = len(grouped.groups)
     totals = units.totals(size)
     pairs = list(combinations(range(size), 2))
@@ -209,10 +215,12 @@ def compare(
         ordered=grouped.axis.ordered,
         matrix=shift_matrix(totals, found.weights, width=found.width),
         weights=found.weights,
-        null_layers_p95=spread(pairs, [pair.layers.p95 for pair in statistics], size),
-        null_models_p95=spread(pairs, [pair.models.p95 for pair in statistics], size),
-        p_layers=spread(pairs, [pair.layers.p_value for pair in statistics], size),
-        p_models=spread(pairs, [pair.models.p_value for pair in statistics], size),
+        null_layers_p95=spread(pairs, [able(pair.layers, "p95") for pair in statistics], size),
+        null_models_p95=spread(pairs, [able(pair.models, "p95") for pair in statistics], size),
+        null_filters_p95=spread(pairs, [pair.filters.p95 for pair in statistics], size),
+        p_layers=spread(pairs, [able(pair.layers, "p_value") for pair in statistics], size),
+        p_models=spread(pairs, [able(pair.models, "p_value") for pair in statistics], size),
+        p_filters=spread(pairs, [pair.filters.p_value for pair in statistics], size),
         low=spread(pairs, [pair.interval.low for pair in statistics], size),
         high=spread(pairs, [pair.interval.high for pair in statistics], size),
         permutations=draws,
@@ -220,6 +228,12 @@ def compare(
         coverage=grouped.coverage,
         notes=(*found.notes, *remarks(grouped, statistics)),
     )
+
+
+def able(null: Null, name: str) -> float | None:
+    """A figure of a null; None where it has too few units for any D to lie above it."""
+    value: float | None = getattr(null, name)
+    return None if null.reason else value
 
 
 def spread(pairs: Sequence[Pair], values: Sequence[float | None], size: int) -> NDArray[np.float64]:
@@ -246,13 +260,34 @@ def remarks(grouped: Grouped, statistics: Sequence[PairStatistics]) -> list[str]
             f"Of one model, which cannot be permuted: {named(single)}. Such pairs are judged by "
             "the null of layers, which is too narrow, for layers of one network are alike."
         )
-    hopeless = [pair.models.reason for pair in statistics if pair.models.reason and pair.models.p95]
-    if hopeless:
+    dominated = [
+        f"{group.name} ({group.largest_share:.0%})"
+        for group in grouped.groups
+        if group.models > 1 and group.largest_share >= DOMINANT
+    ]
+    if dominated:
         said.append(
-            f"{len(hopeless):,} pairs have too few models for any p value below 0.05, however far "
-            f"apart they are (for instance {hopeless[0]})."
+            f"Mostly one model's filters: {named(dominated)}. Compare by layers, too "
+            "(--weighting layers)."
+        )
+    powerless = [pair.models.reason for pair in statistics if able_not(pair.models)]
+    if powerless:
+        said.append(
+            f"{len(powerless):,} pairs have too few models for any p value below 0.05, however far "
+            f"apart they are (for instance {powerless[0]}): they are judged by layers."
+        )
+    rough = sum(pair.interval.low is not None and bool(pair.interval.reason) for pair in statistics)
+    if rough:
+        said.append(
+            f"{rough:,} intervals rest on fewer than {ROUGH} models: they are rough, and rather "
+            "too narrow than too wide."
         )
     return said
+
+
+def able_not(null: Null) -> bool:
+    """Whether a null has figures that no D could lie above."""
+    return null.p95 is not None and null.reason is not None
 
 
 def named(names: Sequence[str], *, most: int = 4) -> str:

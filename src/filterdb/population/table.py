@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from filterdb.stats.basis import Basis
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerTable:
@@ -18,6 +20,8 @@ class LayerTable:
     ----------
     keys
         ``(model_id, layer_index)`` of each layer.
+    weights
+        What tells its weights: the hash of its model's, and the name of its tensor in these.
     values
         The columns asked for, one tuple a layer.
     n
@@ -26,14 +30,18 @@ class LayerTable:
         What was asked for, a row a layer: ``"coarse"`` counts float32 ``(L, k, 70)``,
         ``"fine"`` counts int64 ``(k, 560)`` already added up, ``"scaled"`` and ``"raw"``
         moments float64 ``(L, k + k (k + 1) / 2)``.
+    basis
+        What the histograms are in, as the same moment had it.
     left_out
         Why layers of the selection are not in it -> how many.
     """
 
     keys: list[tuple[int, int]]
+    weights: list[tuple[str, str]]
     values: list[tuple[Any, ...]]
     n: NDArray[np.int64]
     arrays: dict[str, NDArray[Any]]
+    basis: Basis
     left_out: dict[str, int] = field(default_factory=dict)
 
     def take(self, chosen: Sequence[int]) -> LayerTable:
@@ -41,6 +49,7 @@ class LayerTable:
         return replace(
             self,
             keys=[self.keys[index] for index in chosen],
+            weights=[self.weights[index] for index in chosen],
             values=[self.values[index] for index in chosen],
             n=self.n[chosen],
             arrays={name: array[chosen] for name, array in self.arrays.items() if name != "fine"},

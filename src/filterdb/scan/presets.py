@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -86,6 +86,7 @@ def preset_histograms(
     parts: Sequence[Part],
     preset: str,
     *,
+    drop_sparse: bool = False,
     executor: Executor | None = None,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
@@ -101,6 +102,8 @@ def preset_histograms(
         Layers of one kernel size.
     preset
         ``"cvpr2022"``, ``"cvprw2022"`` or ``"medneurips2022"``.
+    drop_sparse
+        Remove sparse filters even where the paper does not.
     executor, checkpoint, progress
         As in :func:`~filterdb.scan.run.scan`; progress runs over all passes.
 
@@ -116,7 +119,7 @@ def preset_histograms(
     if preset not in PRESETS:
         msg = f"There is no preset {preset!r}. The presets are: {', '.join(PRESETS)}."
         raise ValueError(msg)
-    settings = PRESETS[preset]
+    settings = replace(PRESETS[preset], drop_sparse=PRESETS[preset].drop_sparse or drop_sparse)
     kernels = {layer.kernel for part in parts for layer in part.layers}
     if len(kernels) > 1:
         msg = f"Histograms are of one kernel size, not of {sorted(kernels)}."
@@ -137,6 +140,8 @@ def preset_histograms(
     pooled = sum(layers, Moments.zero(kernel[0] * kernel[1]))
     basis = fit_basis(pooled, kernel, origin=f"selection, preset {preset}")
     low, high = settings.limits or passes.limits(basis, drop_sparse=settings.drop_sparse)
+    if low == high:  # all filters are alike: any range around them does
+        low, high = low - 0.5, high + 0.5
     histogram = HistogramJob(
         basis,
         low,
@@ -150,7 +155,11 @@ def preset_histograms(
     taps = counts.shape[1]
     weights = np.full(taps, 1 / taps) if settings.uniform else basis.explained_variance_ratio
     total = sum(part.n_filters for part in parts)
-    notes = _notes(sparse=total - int(n.sum()), outside=int(n.sum()) * taps - int(counts.sum()))
+    notes = _notes(
+        signs=settings.limits is None,
+        sparse=total - int(n.sum()),
+        outside=int(n.sum()) * taps - int(counts.sum()),
+    )
     return PresetHistograms(preset, basis, low, high, weights, counts, n, notes)
 
 
@@ -194,8 +203,14 @@ class _Passes:
         forget(self._checkpoint, *self._jobs)
 
 
-def _notes(*, sparse: int, outside: int) -> tuple[str, ...]:
+def _notes(*, signs: bool, sparse: int, outside: int) -> tuple[str, ...]:
     notes = []
+    if signs:
+        notes.append(
+            "The range from the least to the largest coefficient is not symmetric, so that the "
+            "bins depend on the signs of the components: here the largest entry of each is "
+            "positive. Other signs move D by some per cent."
+        )
     if sparse:
         notes.append(f"{sparse:,} sparse filters were removed first.")
     if outside:

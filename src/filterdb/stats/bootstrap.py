@@ -14,6 +14,8 @@ from filterdb.stats.null import BLOCK, Array, Flags, Times, Units
 from filterdb.stats.shift import divergence, smoothed
 
 LEVEL = 0.95
+FEWEST = 3
+"""Two units a group cover 66 % instead of 95 %: that is no interval."""
 ROUGH = 10
 """Intervals of groups of fewer units are called rough; their coverage may be below 90 %."""
 
@@ -102,9 +104,8 @@ def bootstrap_interval(
         raise ValueError(msg)
     units = Units.of(p_parts, q_parts, in_p=in_p, in_q=in_q)
     only_p, only_q, both = units.numbers
-    if units.fewest < 2:
-        number = "one" if units.fewest else "no"
-        return Interval(None, None, 0, f"a group of {number} {unit} cannot be resampled")
+    if units.fewest < FEWEST:
+        return Interval(None, None, 0, f"a group of fewer than {FEWEST} {unit}s is not resampled")
     too_few = f"too few {unit}s to be resampled"
     if both < 2 and min(only_p, only_q) < 2:
         return Interval(None, None, 0, too_few)
@@ -139,7 +140,7 @@ def bootstrap_interval(
 def resamples(units: Units, replicates: int, seed: int) -> Iterator[tuple[Times, Times]]:
     """How many times each part is in P, and in Q; block by block."""
     rng = np.random.default_rng(seed)
-    height = max(1, BLOCK // sum(units.numbers))
+    height = max(1, BLOCK // max(sum(units.numbers), units.columns))
     for start in range(0, replicates, height):
         number = min(height, replicates - start)
         only_p, only_q, both = (drawn_times(n, number, rng) for n in units.numbers)

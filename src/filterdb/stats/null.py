@@ -98,6 +98,11 @@ class Units:
         return cls((own_p, own_q, both_p, both_q), p_parts.shape[1:])
 
     @property
+    def columns(self) -> int:
+        """Length of a row: what one relabelling takes, beside its labels."""
+        return self.shape[0] * self.shape[1]
+
+    @property
     def numbers(self) -> tuple[int, int, int]:
         """How many units are in P alone, in Q alone, and in both."""
         return len(self.pieces[0]), len(self.pieces[1]), len(self.pieces[2])
@@ -262,14 +267,17 @@ def all_labels(units: Units) -> Iterator[Times]:
     own = (choices[:, :, None] == np.arange(only_p + only_q)).any(axis=1)
     swapped = (np.arange(1 << both)[:, None] >> np.arange(both)) % 2 == 1
     own, swapped = np.repeat(own, len(swapped), axis=0), np.tile(swapped, (len(own), 1))
-    yield own[:, :only_p], own[:, only_p:], ~swapped, swapped
+    height = max(1, BLOCK // units.columns)
+    for start in range(0, len(own), height):
+        rows_own, rows_swapped = own[start : start + height], swapped[start : start + height]
+        yield rows_own[:, :only_p], rows_own[:, only_p:], ~rows_swapped, rows_swapped
 
 
 def random_labels(units: Units, permutations: int, seed: int) -> Iterator[Times]:
     """Which parts make up P, at random, block by block."""
     only_p, only_q, both = units.numbers
     rng = np.random.default_rng(seed)
-    height = max(1, BLOCK // (only_p + only_q + both))
+    height = max(1, BLOCK // max(only_p + only_q + both, units.columns))
     for start in range(0, permutations, height):
         number = min(height, permutations - start)
         # Each unit draws a lot, and the smallest ones make up P.

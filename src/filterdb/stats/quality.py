@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from filterdb.stats.moments import Moments
 from filterdb.stats.orthogonality import orthogonality, squared_lengths
 from filterdb.stats.randomness import threshold
-from filterdb.stats.sparsity import SPARSITY_EPS, is_clean
+from filterdb.stats.sparsity import SPARSITY_EPS, TAME, is_clean
 from filterdb.stats.variance import BLOCK, Floats, blocks, component_variances, entropy_of, height
 
-TAME = (2.0**-20, 2.0**20)  # peaks whose squares are far from float32's limits
 MOST_COMPONENTS = 1024  # principal components of a layer: the work grows with their cube
 ROUNDING = 1e-12  # relative standard deviation that is rounding of a constant
 

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 SPARSITY_EPS = 0.01
 """A filter is sparse if all its weights stay below this share of the layer's peak [paper]."""
 
+TAME = (2.0**-20, 2.0**20)
+"""Peaks whose squares, and hundredths, are far from float32's limits."""
+
 
 def is_clean(
     peaks: NDArray[Any], peak: float, *, dtype: Any, sparsity_eps: float = SPARSITY_EPS
@@ -24,7 +27,7 @@ def is_clean(
         That of the layer. If it is 0, all filters are sparse.
     dtype
         Of the weights: they are compared in their own precision, as the reference does, so that
-        ties stay ties.
+        ties stay ties; but in float64 if they are so small or large that it ends there.
     sparsity_eps
         The share of the peak that one weight has to reach.
 
@@ -32,5 +35,7 @@ def is_clean(
     -------
     ndarray of bool, shape (n,)
     """
+    if not TAME[0] < peak < TAME[1]:
+        dtype = np.dtype(np.float64)
     clean: NDArray[np.bool_] = (peaks >= dtype.type(sparsity_eps * peak)) & (peak > 0)
     return clean

@@ -7,7 +7,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from urllib.parse import quote
@@ -110,10 +110,10 @@ def create(folder: Path) -> None:
     StoreError
         The folder cannot be made or written to.
     """
-    if exists(folder):
-        return
     draft = folder / f"{CATALOGUE}.{token_hex(8)}{DRAFT_SUFFIX}"
     try:
+        if exists(folder):
+            return
         if _holds_other_files(folder) and not exists(folder):  # nor was one made meanwhile
             msg = f"{folder} holds other files and no database. Name a new or an empty folder."
             raise DatabasePathError(msg)
@@ -132,7 +132,8 @@ def create(folder: Path) -> None:
         msg = f"No database can be created at {folder}: {error}."
         raise StoreError(msg) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # as where the parent is a file: that error has been told
+            draft.unlink(missing_ok=True)
 
 
 def link_new(draft: Path, final: Path) -> None:

@@ -27,6 +27,8 @@ ALLOWED = {
 DAMAGE = ("malformed", "decode", "I/O error", "unable to open", "locked", "not a database")
 """Words of SQLite's errors that are not the expression's fault."""
 
+MARK = '"meets the condition"'
+
 Row = dict[str, Any]
 
 
@@ -50,7 +52,7 @@ def select_models(folder: Path, where: str | None = None) -> list[Row]:
     with reading(folder) as connection:
         columns = columns_of(connection, "models")
         names = ", ".join(map(quoted, columns))
-        query = f"SELECT {names} FROM models WHERE (\n{where or 'TRUE'}\n) ORDER BY id"  # noqa: S608
+        query = f"SELECT {names} FROM {_marked('models', where)} WHERE {MARK} ORDER BY id"  # noqa: S608
         return _run(connection, query, columns, columns)
 
 
@@ -92,7 +94,7 @@ def select_layers(
         names = ", ".join(map(quoted, result))
         chosen = "TRUE" if model is None else f"model_id = {int(model)}"
         query = (
-            f"SELECT {names} FROM ({query}) WHERE {chosen} AND (\n{where or 'TRUE'}\n) "  # noqa: S608
+            f"SELECT {names} FROM {_marked(f'({query})', where)} WHERE {MARK} AND {chosen} "  # noqa: S608
             "ORDER BY model_id, layer_index"
         )
         return _run(connection, query, result, known)
@@ -110,6 +112,16 @@ def reading(folder: Path) -> Iterator[sqlite3.Connection]:
                 "names what is damaged."
             )
             raise DamagedStoreError(msg) from error
+
+
+def _marked(table: str, where: str | None) -> str:
+    """A table with a column that says which rows meet a user's condition.
+
+    The condition stands alone between its parentheses: one that closes them (``1) OR (1``) can
+    widen nothing but itself.
+    """
+    condition = (where or "").strip() or "TRUE"
+    return f"(SELECT *, (\n{condition}\n) AS {MARK} FROM {table})"  # noqa: S608
 
 
 def _joined(layers: Sequence[str], models: Sequence[str]) -> tuple[str, tuple[str, ...]]:
@@ -133,8 +145,10 @@ def select_summaries(
     *,
     kernel: tuple[int, int],
     arrays: Sequence[str] = (),
-) -> list[tuple[Any, ...]]:
+) -> tuple[list[tuple[Any, ...]], Row | None]:
     """Summaries of the selected layers of one kernel size, a row for each part of a layer.
+
+    They are read together with the basis that they are in: as one moment has them.
 
     Parameters
     ----------
@@ -152,27 +166,33 @@ def select_summaries(
 
     Returns
     -------
-    list of tuple
+    rows
         ``columns``, ``part``, ``n``, ``arrays``; by model, layer and part. A layer without a
         summary has one row with ``part`` None.
+    basis
+        The row of ``bases`` of that kernel size; None where there is none.
 
     Raises
     ------
     QueryError, DatabaseNotFoundError, SchemaVersionError, StoreError
         As :func:`select_models`.
     """
+    height, width = map(int, kernel)
     with reading(folder) as connection:
+        connection.execute("BEGIN")
+        found = connection.execute("SELECT * FROM bases WHERE kh = ? AND kw = ?", (height, width))
+        bases = [dict(zip(columns_of(connection, "bases"), row, strict=True)) for row in found]
         own = columns_of(connection, "layers")
         joined, known = _joined(own, columns_of(connection, "models"))
         names = [f"chosen.{quoted(name)}" for name in columns]
         names += [f"summaries.{name}" for name in ("part", "n", *arrays)]
         query = (
-            f"SELECT {', '.join(names)} FROM (SELECT * FROM ({joined}) WHERE kh = {int(kernel[0])} "  # noqa: S608
-            f"AND kw = {int(kernel[1])} AND (\n{where or 'TRUE'}\n)) AS chosen "
+            f"SELECT {', '.join(names)} FROM {_marked(f'({joined})', where)} AS chosen "  # noqa: S608
             "LEFT JOIN summaries USING (model_id, layer_index) "
+            f"WHERE {MARK} AND chosen.kh = {height} AND chosen.kw = {width} "
             "ORDER BY chosen.model_id, chosen.layer_index, summaries.part"
         )
-        return _fetch(connection, query, known)
+        return _fetch(connection, query, known), bases[0] if bases else None
 
 
 def select_values(
@@ -197,8 +217,8 @@ def select_values(
     with reading(folder) as connection:
         joined, known = _joined(columns_of(connection, "layers"), columns_of(connection, "models"))
         query = (
-            f"SELECT {', '.join(map(quoted, columns))} FROM ({joined}) "  # noqa: S608
-            f"WHERE (\n{where or 'TRUE'}\n) ORDER BY model_id, layer_index"
+            f"SELECT {', '.join(map(quoted, columns))} "  # noqa: S608
+            f"FROM {_marked(f'({joined})', where)} WHERE {MARK} ORDER BY model_id, layer_index"
         )
         return _fetch(connection, query, known)
 
@@ -215,7 +235,7 @@ def select_kernels(folder: Path, where: str | None) -> list[tuple[int, int, int,
         joined, known = _joined(columns_of(connection, "layers"), columns_of(connection, "models"))
         query = (
             "SELECT kh, kw, count(DISTINCT model_id), count(*), sum(n_filters) "  # noqa: S608
-            f"FROM ({joined}) WHERE (\n{where or 'TRUE'}\n) GROUP BY kh, kw "
+            f"FROM {_marked(f'({joined})', where)} WHERE {MARK} GROUP BY kh, kw "
             "ORDER BY 5 DESC, kh, kw"
         )
         return _fetch(connection, query, known)
