@@ -35,6 +35,8 @@ def test_no_payload_is_read(shared_db, tmp_path):
     matrix = mailed.shift("task", permutations=20).matrix
     np.testing.assert_array_equal(matrix, shared_db.shift("task", permutations=20).matrix)
     assert mailed.nearest("net0").neighbours
+    with pytest.raises(filterdb.StoreError, match="catalogue and no weights"):
+        mailed.shift("task", preset="cvpr2022")
 
 
 def test_weights_that_models_share_count_once(shared_db):

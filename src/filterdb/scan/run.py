@@ -13,6 +13,7 @@ from filterdb.scan.checkpoint import Checkpoint
 from filterdb.scan.executors import HereExecutor, result_of, workers_of
 from filterdb.scan.job import Arrays, Job
 from filterdb.scan.parts import Part, ScanLayer
+from filterdb.store.connection import PAYLOAD
 from filterdb.store.lock import keeping
 from filterdb.store.payload import read_payload
 
@@ -176,6 +177,12 @@ def _failed(part: Part, error: BaseException) -> StoreError:
 
 def _unseen(part: Part) -> StoreError:
     """A worker misses a payload: so does the database, or only the worker."""
+    folder = part.folder
+    if not any((folder / PAYLOAD).rglob("*.safetensors")):
+        return StoreError(
+            f"{folder} has a catalogue and no weights, which this question needs. Copy the folder "
+            f"{PAYLOAD!r} beside the catalogue."
+        )
     for path in part.paths:
         try:
             read_payload(path)
