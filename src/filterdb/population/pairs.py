@@ -15,6 +15,8 @@ from filterdb.stats.sampling import effective_number, sampling_null
 from filterdb.threads import map_in_threads
 
 Pair = tuple[int, int]
+SAMPLES, FEWER_SAMPLES, MANY_FILTERS = 100, 40, 100_000
+"""Samples of as few filters as a group has: where it has many, they lie near one another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +100,14 @@ class Units:
         models = np.union1d(self._models_of(p), self._models_of(q))
         p_parts, in_p = self._parts_of(p, models)
         q_parts, in_q = self._parts_of(q, models)
+        n_p, n_q = self._filters_of(p), self._filters_of(q)
         filters = sampling_null(
             p_parts.sum(axis=0),
             q_parts.sum(axis=0),
             weights,
-            n_p=self._filters_of(p),
-            n_q=self._filters_of(q),
+            n_p=n_p,
+            n_q=n_q,
+            draws=SAMPLES if min(n_p, n_q) < MANY_FILTERS else FEWER_SAMPLES,
             **setting,
         )
         setting |= {"in_p": in_p, "in_q": in_q}
