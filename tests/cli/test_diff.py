@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -79,6 +80,69 @@ def test_other_names_have_a_column(run: Run, files: tuple[Path, Path], tmp_path:
     out = run("diff", files[0], save(tmp_path / "other.safetensors", other)).stdout
     assert "in the second" in out
     assert "Matched under other names: 3 layers by order and shape." in out
+
+
+def trained_on(weights: dict[str, np.ndarray], by: float = 0.1) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {name: (value + by * value.std() * rng.standard_normal(value.shape)).astype("f4")
+            for name, value in weights.items()}  # fmt: skip
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> tuple[Path, Path]:
+    """A network and its successor, all layers changed a little, under other, longer names."""
+    before = network("healthy", "healthy", "healthy", seed=1)
+    after = {f"encoder.stage.of.some.depth.{name}": value
+             for name, value in trained_on(before).items()}  # fmt: skip
+    return save(tmp_path / "before.safetensors", before), save(
+        tmp_path / "after.safetensors", after
+    )
+
+
+def test_what_goes_without_saying_has_no_column(
+    run: Run, trained: tuple[Path, Path], files: tuple[Path, Path]
+) -> None:
+    out = run("diff", *trained).stdout
+    assert "All 3 layers are different." in out
+    assert "relation" not in out
+    assert "relation" in run("diff", *files).stdout
+
+
+def test_legend_comes_before_the_table(run: Run, trained: tuple[Path, Path]) -> None:
+    out = run("diff", *trained).stdout
+    assert out.index("L2: ||B - A||") < out.index(" layer ") < out.index("Covered")
+    assert out.index("≈ no more than chance") < out.index(" layer ")
+    rows = [line for line in out.splitlines() if line.startswith(" conv")]
+    assert len(rows) == 3
+    assert all("≈ " in row for row in rows)
+
+
+def test_a_shift_beyond_chance_has_no_mark(run: Run, tmp_path: Path) -> None:
+    a = save(tmp_path / "a.safetensors", network("healthy", seed=1))
+    b = save(tmp_path / "b.safetensors", network("random", seed=2))
+    out = run("diff", a, b).stdout
+    assert "by more than chance in the one layer" in out
+    assert "≈" not in out
+    one = {"conv.weight": np.arange(9, dtype="f4").reshape(1, 1, 3, 3)}
+    a, b = save(tmp_path / "c.safetensors", one), save(tmp_path / "d.safetensors", trained_on(one))
+    assert "? too few filters to tell D from chance." in run("diff", a, b).stdout
+
+
+@pytest.mark.parametrize(("width", "left_out"), [(80, True), (300, False)])
+def test_a_narrow_terminal_keeps_names_and_kernel(
+    run: Run, trained: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, *, width: int,
+    left_out: bool,
+) -> None:  # fmt: skip
+    for name, value in {"FORCE_COLOR": "1", "NO_COLOR": "1", "COLUMNS": str(width)}.items():
+        monkeypatch.setenv(name, value)
+    out = re.sub(r"\x1b\[[0-9;]*m", "", run("diff", *trained).stdout)
+    (head,) = (line for line in out.splitlines() if line.startswith(" layer "))
+    for name in ("in the second", "kernel", "L2", "cosine", "D"):
+        assert name in head
+    assert max(map(len, out.splitlines())) <= width
+    assert ("verdict" not in head) == left_out
+    assert ("(wider: more columns)" in " ".join(out.split())) == left_out
+    assert ("Flips" not in out) == ("flips" not in head)
 
 
 def test_json(run_json: RunJson, files: tuple[Path, Path]) -> None:

@@ -15,11 +15,10 @@ from torch import nn
 from torch.nn.utils import fusion, prune
 
 from filterdb.comparing import diff
-from filterdb.comparing.layer_diff import layer_shift
+from filterdb.comparing.shift import layer_shift
 from filterdb.errors import FilterDBError, ReadError
 from filterdb.layer import ModelFile
 from filterdb.reading import read
-from filterdb.stats.basis import reference_basis
 from filterdb.stats.quality import layer_quality
 from networks import network, random_layer, save, sparse_layer, trained_layer
 
@@ -125,6 +124,7 @@ def test_exported_and_folded(net: Net, tmp_path: Path) -> None:
     }
     assert not result.identical
     assert "folding a BatchNorm" in result.summary[0]
+    assert not any("chance" in sentence for sentence in result.summary)
 
 
 def test_halved(net: Net, tmp_path: Path) -> None:
@@ -184,41 +184,49 @@ def test_measures_and_verdicts_are_those_of_check() -> None:
     )
 
 
-def test_shift_against_plain_numpy() -> None:
+def test_the_shift_with_its_null() -> None:
+    a = network("healthy", "healthy", seed=1)
+    b = {"conv0.weight": random_layer(np.random.default_rng(2), 24, 12, 3, 3),
+         "conv1.weight": a["conv1.weight"]}  # fmt: skip
+    changed, same = diff(a, b).layers
+    expected = layer_shift(a["conv0.weight"], b["conv0.weight"])
+    assert expected is not None
+    assert (changed.shift, changed.shift_null_p95) == (expected.value, expected.null_p95)
+    assert (same.shift, same.shift_null_p95, same.distinguishable) == (0, 0, False)
+    assert changed.to_dict()["shift_null_p95"] == changed.to_row()["shift_null_p95"]
+    assert changed.few_filters
+
+
+def shifted(*shifts: tuple[float | None, float | None]) -> tuple[str, ...]:
+    """What the summary says of layers with these D and nulls."""
+    names = [f"conv{i}.weight" for i in range(len(shifts))]
     rng = np.random.default_rng(0)
-    a, b = trained_layer(rng, 60, 40, 3, 3), random_layer(rng, 60, 40, 3, 3)
-    basis = reference_basis((3, 3))
-    edges = np.linspace(-basis.reach, basis.reach, 71)
-    total = 0.0
-    found = []
-    for weights in (a, b):
-        filters = weights.reshape(-1, 9).astype(np.float64)
-        filters /= np.abs(filters).max(axis=1, keepdims=True)
-        found.append((filters - basis.mean) @ basis.components.T)
-    for i, ratio in enumerate(basis.explained_variance_ratio):
-        densities = []
-        for coefficients in found:
-            density = np.histogram(coefficients[:, i], edges, density=True)[0]
-            density[density == 0] = np.finfo(np.float32).eps
-            densities.append(density / density.sum())
-        p, q = densities
-        total += ratio * float((p * np.log(p / q) + q * np.log(q / p)).sum())
-    assert layer_shift(a, b) == pytest.approx(total, rel=1e-9)
-    (row,) = diff({"conv.weight": a}, {"conv.weight": b}).layers
-    assert row.shift == pytest.approx(total, rel=1e-9)
-    assert not row.few_filters
+    a = {name: rng.standard_normal((8, 8, 3, 3)).astype(np.float32) for name in names}
+    result = diff(a, {name: weights + np.float32(0.1) for name, weights in a.items()})
+    rows = tuple(
+        replace(row, shift=d, shift_null_p95=null)
+        for row, (d, null) in zip(result.layers, shifts, strict=True)
+    )
+    return replace(result, layers=rows).summary
 
 
-def test_shift_is_marked_where_filters_are_few() -> None:
-    (few,) = diff(network("healthy", seed=1), network("healthy", seed=2)).layers
-    assert few.before.layer.n_filters < 1000
-    assert few.few_filters
+def test_no_sentence_quotes_a_shift_within_chance() -> None:
+    (told,) = (line for line in shifted((20.0, 21.0), (0.5, 0.2), (5.0, 4.5), (9.0, None))
+               if "chance" in line)  # fmt: skip
+    assert "in 2 of 3 layers" in told
+    assert "conv1, D = 0.5, by chance up to 0.2." in told
+    assert "20" not in told.replace("1 in 20", "")
+    (told,) = (line for line in shifted((20.0, 21.0), (3.0, 4.0)) if "chance" in line)
+    assert told.endswith("changed by more than chance in none of 2 layers.")
+    assert not any("chance" in line for line in shifted((None, None), (3.0, None)))
 
 
 def test_unrelated_networks() -> None:
     a = network("random", "random", "random", seed=1)
     b = network("random", "random", "random", seed=2)
-    assert any("next to nothing in common" in sentence for sentence in diff(a, b).summary)
+    first, *others = diff(a, b).summary
+    assert "next to nothing in common" in first
+    assert not any("different" in sentence for sentence in others)
     near = {name: value + np.float32(0.1) * b[name] for name, value in a.items()}
     assert not any("next to nothing" in sentence for sentence in diff(a, near).summary)
 
@@ -337,6 +345,18 @@ def test_a_real_network_folded(zoo: Path) -> None:
     assert result.relations == {"identical": 38, "scaled by channel": 15}
     assert result.coverage["only_a"] == result.coverage["only_b"] == 0
     assert sum(row.matched == "content" for row in result.layers) == 15
+
+
+def test_a_real_network_built_twice(zoo: Path) -> None:
+    """All names of the first end in _1, and its stem is wider."""
+    files = [zoo / "weights" / f"oarriaga--mini-xception-fer2013-{n}.hdf5" for n in ("000", "119")]
+    result = diff(*files)
+    found = {row.name: row.after.layer.name for row in result.layers}
+    assert result.coverage["only_a"] == result.coverage["only_b"] == 0
+    assert found["conv2d_1_1"] == "conv2d_1"
+    assert found["separable_conv2d_1_1/depthwise_kernel:0"].startswith("separable_conv2d_1/depth")
+    assert all(row.before.layer.kind == row.after.layer.kind for row in result.layers)
+    assert all(row.matched == "name" for row in result.layers)
 
 
 def test_real_networks_of_two_depths(zoo: Path) -> None:

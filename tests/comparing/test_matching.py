@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from filterdb.comparing.matching import align, bare_names, match_layers
 from filterdb.comparing.sketch import closest_pairs, sketch
-from filterdb.layer import ModelFile
+from filterdb.layer import Kind, ModelFile
 from filterdb.reading import read
 
 Shape = tuple[int, ...]
@@ -157,6 +159,63 @@ def test_another_head_is_the_same_name_of_another_shape() -> None:
     a = network(PLAIN | {"head.weight": (10, 16, 1, 1)})
     b = network(PLAIN | {"head.weight": (3, 16, 1, 1)}, seed=1)
     assert pairs(a, b)["head"] == ("head", "name")
+
+
+@pytest.mark.parametrize("number", [1, 2, 13])
+def test_a_second_build_of_the_same_layers(number: int) -> None:
+    """The first name of the second build is one of the first build, too."""
+    shapes = [(8, 1, 3, 3), (16, 8, 3, 3), (16, 16, 3, 3), (16, 16, 3, 3), (16, 16, 3, 3)]
+    names = [*(f"conv2d_{i}" for i in range(1, 5)), "block/conv"]
+    a = network(dict(zip((f"{name}.weight" for name in names), shapes, strict=True)))
+    again = [re.sub(r"^([^/]+)", rf"\1_{number}", name) for name in names]
+    wider = [(9, *shape[1:]) if i % 2 else shape for i, shape in enumerate(shapes)]
+    backwards = zip(reversed(again), reversed(wider), strict=True)
+    b = network({f"{name}.weight": shape for name, shape in backwards}, seed=1)
+    expected = {name: (other, "name") for name, other in zip(names, again, strict=True)}
+    assert pairs(a, b) == expected
+    assert pairs(b, a) == {other: (name, "name") for name, (other, _) in expected.items()}
+
+
+def test_numbers_that_tell_layers_apart_stay() -> None:
+    a = network({f"block_{i}.weight": (8, 8, 3, 3) for i in (1, 2, 3)})
+    b = network({f"block_{i}.weight": (8, 8, 3, 3) for i in (2, 3, 4)}, seed=1)
+    assert pairs(a, b)["block_2"] == ("block_2", "name")
+    assert pairs(a, b)["block_3"] == ("block_3", "name")
+
+
+def of_kinds(layers: Network, *kinds: Kind) -> ModelFile:
+    file = read(layers)
+    return replace(
+        file,
+        layers=tuple(replace(la, kind=kind) for la, kind in zip(file.layers, kinds, strict=True)),
+    )
+
+
+def test_a_kind_has_counterparts_of_its_own() -> None:
+    shape = (8, 1, 3, 3)
+    a, b = network({"a.weight": shape, "b.weight": shape}), network({"c.weight": shape}, seed=1)
+    for kinds, other, expected in [
+        (("conv", "depthwise"), "depthwise", "b"),
+        (("conv", "depthwise"), "conv", "a"),
+        (("transposed", "grouped"), "conv", "b"),  # a file may not say that there are groups
+        (("conv", "unknown"), "transposed", "b"),
+        (("conv", "depthwise"), "transposed", None),
+    ]:
+        found = pairs(of_kinds(a, *kinds), of_kinds(b, other))  # type: ignore[arg-type]
+        assert found == ({expected: ("c", "order")} if expected else {})
+    assert len(pairs(of_kinds(a, "conv", "depthwise"), of_kinds(b, "unknown"))) == 1
+
+
+def test_a_kind_is_doubted_before_weights_and_whole_names_are() -> None:
+    a = network({"a.weight": (8, 1, 3, 3)})
+    before, same = of_kinds(a, "conv"), of_kinds(a, "depthwise")
+    assert pairs(before, same) == {"a": ("a", "name")}
+    retrained = network({"a.weight": (8, 1, 3, 3)}, seed=1)
+    assert pairs(before, of_kinds(retrained, "depthwise")) == {"a": ("a", "name")}
+    renamed = of_kinds({"b.weight": a["a.weight"]}, "depthwise")
+    assert pairs(before, renamed) == {"a": ("b", "content")}
+    wider = of_kinds(network({"a.weight": (16, 1, 3, 3)}), "depthwise")
+    assert pairs(before, wider) == {}
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([(8, 4, 3, 3), (1, 2, 3, 3), (70, 1, 5, 5)]))

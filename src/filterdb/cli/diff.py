@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 SHOWN = 12
 NUMBERS = ("filters", "L2", "cosine", "flips", "new 0", "D", "sparse", "H/T_H", "orth.")
+NAMES = ("layer", "in the second", "kernel")
 COLUMNS: tuple[tuple[str, ...], ...] = (
-    ("layer", "in the second", "kernel", *NUMBERS, "verdict", "relation"),
-    ("layer", "in the second", "filters", "L2", "cosine", "flips", "D", "verdict", "relation"),
-    ("layer", "L2", "cosine", "flips", "D", "relation"),
+    (*NAMES, *NUMBERS, "verdict", "relation"),
+    (*NAMES, "filters", "L2", "cosine", "flips", "D", "verdict", "relation"),
+    (*NAMES, "L2", "cosine", "flips", "D", "relation"),
+    (*NAMES, "L2", "cosine", "D", "relation"),
 )
 """Columns for a wide terminal, and for narrower ones."""
+CHANCE, UNTESTED = "≈", "?"
+"""Marks of a D, as in ``filterdb shift``."""
 
 
 @click.command()
@@ -94,8 +98,11 @@ def present(result: Diff, *, show_all: bool) -> None:
         show(plain(sentence), indent=2)
     rows = [row for row in result.layers if show_all or row.relation != "identical"]
     if rows:
-        show(layer_table(rows))
-        show_footnotes(rows)
+        table, left_out = layer_table(rows)
+        show_legend(rows, left_out)
+        show(table)
+        if left_out:
+            show(f"[dim]Left out: {', '.join(left_out)} (wider: more columns).[/]", indent=2)
         show_notes(rows, None if show_all else SHOWN)
     for only, which in ((result.only_a, "first"), (result.only_b, "second")):
         layers = [(layer.name, "x".join(map(str, layer.shape))) for layer in only]
@@ -117,22 +124,49 @@ def titles(result: Diff) -> list[str]:
     ]
 
 
-def layer_table(rows: Sequence[LayerDiff]) -> Table:
-    """One row a layer, with as many columns as the terminal has room for."""
+def show_legend(rows: Sequence[LayerDiff], left_out: Sequence[str]) -> None:
+    """Print what the heads of the columns mean, and what a mark does; the table may be long."""
+    from filterdb.cli.output import show
+
+    flips = "" if "flips" in left_out else "Flips: weights of opposite sign. "
+    lines = [
+        f"L2: ||B - A|| / ||A||. {flips}D: how far the distributions of the filters' shapes lie "
+        "apart (0: the same)."
+    ]
+    marks = {mark(row) for row in rows}
+    if CHANCE in marks:
+        lines.append(
+            f"{CHANCE} no more than chance: to exchange before and after at random, filter by "
+            "filter, gives as large a D in more than 1 of 20 cases."
+        )
+    if UNTESTED in marks:
+        lines.append(f"{UNTESTED} too few filters to tell D from chance.")
+    click.echo()
+    for line in lines:
+        show(f"[dim]{line}[/]", indent=2)
+
+
+def layer_table(rows: Sequence[LayerDiff]) -> tuple[Table, list[str]]:
+    """One row a layer, with as many columns as the terminal has room for, and the other ones."""
     from rich.console import Console
 
     from filterdb.cli.output import console_for, new_table
 
     cells = [layer_cells(row) for row in rows]
-    for columns in COLUMNS:
-        if all(row.name == row.after.layer.name for row in rows):
-            columns = tuple(name for name in columns if name != "in the second")
+    needless = set()
+    if all(row.name == row.after.layer.name for row in rows):
+        needless.add("in the second")
+    if all(row.relation == "changed" for row in rows):
+        needless.add("relation")
+    every = [name for name in COLUMNS[0] if name not in needless]
+    for choice in COLUMNS:
+        columns = [name for name in choice if name not in needless]
         table = new_table(*columns, right=NUMBERS, fold=("layer", "in the second"))
         for row in cells:
             table.add_row(*(row[name] for name in columns))
         if Console(width=10_000).measure(table).maximum <= console_for(table).width:
             break
-    return table
+    return table, [name for name in every if name not in columns]
 
 
 def layer_cells(row: LayerDiff) -> dict[str, str]:
@@ -144,14 +178,14 @@ def layer_cells(row: LayerDiff) -> dict[str, str]:
     change = asdict(row.change) if row.change else dict.fromkeys(asdict(NO_CHANGE))
     return {
         "layer": plain(row.name),
-        "in the second": plain(after.layer.name),
+        "in the second": "" if after.layer.name == row.name else plain(after.layer.name),
         "kernel": became(*("x".join(map(str, side.layer.kernel)) for side in (before, after))),
         "filters": became(*(f"{side.layer.n_filters:,}" for side in (before, after))),
         "L2": "–" if change["relative_l2"] is None else f"{change['relative_l2']:.3g}",
         "cosine": number(change["cosine"]),
         "flips": percent(change["sign_flips"]),
         "new 0": percent(change["newly_zero"]),
-        "D": number(row.shift) + ("*" if row.few_filters else ""),
+        "D": f"[dim]{mark(row)} {number(row.shift)}[/]" if mark(row) else number(row.shift),
         "sparse": became(*(percent(side.quality.sparsity) for side in (before, after))),
         "H/T_H": became(*(number(side.quality.entropy_ratio) for side in (before, after))),
         "orth.": became(*(number(side.quality.orthogonality) for side in (before, after))),
@@ -165,21 +199,11 @@ def became(before: str, after: str) -> str:
     return before if before == after else f"{before} → {after}"
 
 
-def show_footnotes(rows: Sequence[LayerDiff]) -> None:
-    """Print what the heads of the columns mean, and what a mark does."""
-    from filterdb.cli.output import show
-
-    lines = [
-        "L2: ||B - A|| / ||A||. Flips: weights of opposite sign. D: shift between the shapes of "
-        "the filters (0: the same)."
-    ]
-    if any(row.few_filters for row in rows):
-        lines.append(
-            "* Fewer than 1,000 filters, where D runs high: two samples of one distribution have "
-            "0.14 at 1,000 filters and 2.6 at 100."
-        )
-    for line in lines:
-        show(f"[dim]{line}[/]", indent=2)
+def mark(row: LayerDiff) -> str:
+    """What stands before a D other than 0 that is no more than chance, or that has no null."""
+    if not row.shift or row.distinguishable:
+        return ""
+    return CHANCE if row.shift_null_p95 is not None else UNTESTED
 
 
 def show_notes(rows: Sequence[LayerDiff], limit: int | None) -> None:

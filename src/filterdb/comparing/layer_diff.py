@@ -13,12 +13,12 @@ from filterdb.comparing import relation
 from filterdb.comparing.change import NO_CHANGE, Change, ChangedFilters, compare_weights
 from filterdb.comparing.matching import Match, Matched
 from filterdb.comparing.relation import relate
+from filterdb.comparing.shift import layer_shift
 from filterdb.errors import while_reading
 from filterdb.layer import ConvLayer
-from filterdb.stats.basis import reference_basis
 from filterdb.stats.quality import LayerQuality, layer_quality
-from filterdb.stats.shift import FEW_FILTERS, divergence, smoothed
-from filterdb.stats.summary import COARSE_BINS, has_summary, summarise
+from filterdb.stats.shift import FEW_FILTERS
+from filterdb.stats.summary import has_summary
 from filterdb.stats.verdict import Thresholds, layer_verdict
 
 Weights = NDArray[np.float32]
@@ -44,6 +44,10 @@ class LayerDiff:
     shift
         D between the max-abs-scaled filters of the two, in the fixed basis of their size
         (METHODS 1.3); None for 1x1, for kernels that differ, and for very large ones.
+    shift_null_p95
+        95th percentile of D where before and after are exchanged at random, filter by filter
+        (:func:`~filterdb.comparing.shift.layer_shift`); 0 for identical layers, None for too few
+        filters.
     filters
         The most changed ones.
     """
@@ -55,12 +59,24 @@ class LayerDiff:
     note: str = ""
     change: Change | None = None
     shift: float | None = None
+    shift_null_p95: float | None = None
     filters: ChangedFilters = field(default_factory=ChangedFilters.none)
 
     @property
     def name(self) -> str:
         """Name in the first network."""
         return self.before.layer.name
+
+    @property
+    def distinguishable(self) -> bool:
+        """Whether there is a shift that is more than chance.
+
+        That is: whether the distribution of the filters' shapes changed by more than a random
+        exchange of before and after changes it.
+        """
+        if self.shift is None or self.shift_null_p95 is None:
+            return False
+        return self.shift > self.shift_null_p95
 
     @property
     def few_filters(self) -> bool:
@@ -86,6 +102,7 @@ class LayerDiff:
             "note": self.note,
             **(asdict(self.change) if self.change else dict.fromkeys(asdict(NO_CHANGE))),
             "shift": self.shift,
+            "shift_null_p95": self.shift_null_p95,
             "few_filters": self.few_filters,
             "before": one_side(self.before),
             "after": one_side(self.after),
@@ -147,19 +164,20 @@ def compare_layers(match: Match, *, thresholds: Thresholds, files: tuple[str, st
     if invalid:
         note = f"NaN or infinite weights in the {' and the '.join(invalid)}: nothing to measure."
         return replace(row, relation="identical" if same else "invalid", note=note)
-    shift = layer_shift(a, b) if not same else 0.0 if has_summary(match.a.kernel) else None
     if same:
         change = NO_CHANGE if a.any() else replace(NO_CHANGE, cosine=None)
-        return replace(row, change=change, shift=shift)
+        shift = 0.0 if has_summary(match.a.kernel) else None
+        return replace(row, change=change, shift=shift, shift_null_p95=shift)
+    apart = layer_shift(a, b)
+    if apart is not None:
+        row = replace(row, shift=apart.value, shift_null_p95=apart.null_p95)
     if not match.same_shape:
         shapes = " became ".join("x".join(map(str, layer.shape)) for layer in (match.a, match.b))
         note = f"{shapes}: its weights have no counterparts."
-        return replace(row, relation="reshaped", note=note, shift=shift)
+        return replace(row, relation="reshaped", note=note)
     change, products, filters = compare_weights(a, b)
     found = relate(a, b, change, products, (match.a.dtype, match.b.dtype))
-    return replace(
-        row, relation=found.name, note=found.note, change=change, shift=shift, filters=filters
-    )
+    return replace(row, relation=found.name, note=found.note, change=change, filters=filters)
 
 
 def load(layer: ConvLayer, file: str) -> Weights:
@@ -177,14 +195,3 @@ def judge(layer: ConvLayer, quality: LayerQuality, thresholds: Thresholds) -> La
 def same_bits(a: Weights, b: Weights) -> bool:
     """Whether all weights are equal, a NaN to the same NaN, 0 to -0."""
     return np.array_equal(a, b) or np.array_equal(a.view(np.uint32), b.view(np.uint32))
-
-
-def layer_shift(a: Weights, b: Weights) -> float | None:
-    """D between the filters of two layers; None where filters of that size have no summary."""
-    kernel = (a.shape[2], a.shape[3])
-    if kernel != b.shape[2:] or not has_summary(kernel) or not a.size or not b.size:
-        return None
-    basis = reference_basis(kernel)
-    counts = np.stack([summarise(weights, basis).all().coarse() for weights in (a, b)])
-    p, q = smoothed(counts, width=2 * basis.reach / COARSE_BINS)
-    return float(divergence(p, q, basis.explained_variance_ratio))

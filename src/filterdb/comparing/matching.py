@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from filterdb.comparing.sketch import ALIKE, SAME, TELLING, closest_pairs, sketch
 from filterdb.errors import while_reading
-from filterdb.layer import ConvLayer, ModelFile
+from filterdb.layer import ConvLayer, Kind, ModelFile
 
 Matched = Literal["name", "content", "order"]
 Array = NDArray[np.float64]
@@ -26,9 +27,13 @@ TRUSTED = 0.75
 """Share of the names in both that stand for one shape, from which on names are trusted."""
 MOST_PAIRS = 4_000_000  # cells of an alignment: 2,000 layers on either side
 
-FRAME = re.compile(r"(module|_orig_mod|model|net|network|params|params_ema|state_dict|\d+)")
+FRAME = re.compile(r"(module|_orig_mod|model|net|network|params|params_ema|state_dict)(_\d+)?|\d+")
 """Parts of a name that wrap a whole network."""
 SUFFIX = re.compile(r"([./](weight|kernel|W|w|Conv2D|depthwise_kernel))?(:\d+)?$")
+BUILD = re.compile(r"^([^./]+)_(\d+)(?=[./]|$)")
+"""A number at the first part of a name: Keras numbers a second build of the same layers so."""
+SAME_KIND = {"grouped": "conv"}
+"""Kinds that count as another one: a file may not say that a convolution has groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,9 @@ def match_layers(a: ModelFile, b: ModelFile) -> list[Match]:
     names decide, with and without what wraps the whole network, and of what is left weights
     that are alike. Where names are shifted, likeness goes before them, and they are only one of
     the things that an alignment in order heeds. It leaves out what has no counterpart.
+
+    Layers of two kinds (ordinary, depthwise, transposed) are no counterparts, unless their
+    weights are alike, or name and shape the same: then what is said of one's kind is wrong.
 
     Returns
     -------
@@ -97,12 +105,30 @@ def bare_names(layers: Sequence[ConvLayer]) -> list[str]:
     return names if len(set(names)) == len(names) else [layer.name for layer in layers]
 
 
+def common_names(a: Sequence[ConvLayer], b: Sequence[ConvLayer]) -> tuple[list[str], list[str]]:
+    """Bare names of both, less the number of a second build where more are the same then."""
+    return max(
+        product(spellings(bare_names(a)), spellings(bare_names(b))),
+        key=lambda names: len(set(names[0]) & set(names[1])),
+    )
+
+
+def spellings(names: list[str]) -> list[list[str]]:
+    """The names, and those of a first build if all are numbered as of the same later one.
+
+    ``conv2d_1`` of the second build is called ``conv2d_1_1``, ``block/conv`` ``block_1/conv``.
+    """
+    found = [BUILD.match(name) for name in names]
+    if not names or len({each and each[2] for each in found}) > 1 or found[0] is None:
+        return [names]
+    return [names, [BUILD.sub(r"\1", name) for name in names]]
+
+
 class Side:
     """One of the two networks: what is known of its layers, and which are still free."""
 
-    def __init__(self, file: ModelFile) -> None:
-        self.source, self.layers = file.source, file.layers
-        self.names = bare_names(file.layers)
+    def __init__(self, file: ModelFile, names: list[str]) -> None:
+        self.source, self.layers, self.names = file.source, file.layers, names
         self.free = list(range(len(file.layers)))
         self._sketches: dict[int, Array] = {}
 
@@ -143,7 +169,8 @@ class Pairing:
     """Layers of two networks that find one another, step by step."""
 
     def __init__(self, a: ModelFile, b: ModelFile) -> None:
-        self.a, self.b = Side(a), Side(b)
+        names = common_names(a.layers, b.layers)
+        self.a, self.b = Side(a, names[0]), Side(b, names[1])
         self.found: list[tuple[int, int, Matched]] = []
 
     def matches(self) -> list[Match]:
@@ -161,10 +188,17 @@ class Pairing:
         self.b.free = [j for j in self.b.free if j not in taken_b]
 
     def by_key(self, key: Callable[[Side, int], Hashable]) -> None:
-        """Pair layers of the same key."""
+        """Pair layers of the same key, and the same shape or kind."""
         there = {key(self.b, j): j for j in reversed(self.b.free)}
-        keys = [(i, key(self.a, i)) for i in self.a.free]
-        self.join([(i, there.pop(name)) for i, name in keys if name in there], "name")
+        pairs = []
+        for i in self.a.free:
+            j = there.get(name := key(self.a, i))
+            if j is None:
+                continue
+            a, b = self.a.layers[i], self.b.layers[j]
+            if a.shape == b.shape or same_kind([a.kind], [b.kind]).all():
+                pairs.append((i, there.pop(name)))
+        self.join(pairs, "name")
 
     def by_content(self, *, limit: float, least: int = 1) -> None:
         """Pair layers of one shape whose weights lie closest, and no farther than ``limit``.
@@ -196,8 +230,11 @@ class Pairing:
         shapes = equal(
             [self.a.layers[i].shape for i in rows], [self.b.layers[j].shape for j in columns]
         )
+        kinds = same_kind(
+            [self.a.layers[i].kind for i in rows], [self.b.layers[j].kind for j in columns]
+        )
         # A shape tells more than a name.
-        pairs = align(2.0 * shapes + 1.0 * self._same_names(rows, columns))
+        pairs = align((2.0 * shapes + 1.0 * self._same_names(rows, columns)) * kinds)
         self.join([(rows[r], columns[c]) for r, c in pairs], "order")
 
     def _same_names(self, rows: Sequence[int], columns: Sequence[int]) -> NDArray[np.bool_]:
@@ -210,6 +247,14 @@ def equal(a: Sequence[Hashable], b: Sequence[Hashable]) -> NDArray[np.bool_]:
     left, right = (np.array([number.setdefault(x, len(number)) for x in s], int) for s in (a, b))
     same: NDArray[np.bool_] = left[:, None] == right[None, :]
     return same
+
+
+def same_kind(a: Sequence[Kind], b: Sequence[Kind]) -> NDArray[np.bool_]:
+    """Which of ``a`` may be of the kind of which of ``b``; an unknown one may be any."""
+    left, right = (np.array([SAME_KIND.get(kind, kind) for kind in side]) for side in (a, b))
+    there = left != "unknown", right != "unknown"
+    fits: NDArray[np.bool_] = equal(left.tolist(), right.tolist()) | ~np.outer(*there)
+    return fits
 
 
 def align(scores: Array) -> list[tuple[int, int]]:

@@ -9,6 +9,7 @@ from statistics import median
 
 from filterdb.comparing.layer_diff import LayerDiff
 from filterdb.layer import ConvLayer, ModelFile
+from filterdb.stats.null import ONE_IN
 
 IN_WORDS = {
     "identical": "identical",
@@ -40,11 +41,15 @@ def sum_up(
     only_b: Sequence[ConvLayer],
 ) -> tuple[str, ...]:
     """All sentences, the weightiest first."""
+    nothing = unrelated(rows)
+    # That they are different goes without saying then.
+    bare = nothing and all(row.relation == "changed" for row in rows)
     sentences = (
-        headline(rows, only_a, only_b),
+        nothing,
+        "" if bare else headline(rows, only_a, only_b),
         unmatched(rows, only_a, only_b),
         largest_change(rows),
-        unrelated(rows),
+        shifts(rows),
         new_zeros(rows),
         verdicts(rows),
         f"The formats differ: {a.format} and {b.format}." if a.format != b.format else "",
@@ -122,6 +127,31 @@ def unrelated(rows: Sequence[LayerDiff]) -> str:
     return (
         f"The weights have next to nothing in common: the median absolute cosine of "
         f"{layers(len(cosines))} is {median(cosines):.3f}."
+    )
+
+
+def shifts(rows: Sequence[LayerDiff]) -> str:
+    """Where the distribution of the filters' shapes changed by more than chance, and most."""
+    tested = [
+        row for row in rows
+        if row.relation in (*MOVED, "reshaped") and row.shift and row.shift_null_p95 is not None
+    ]  # fmt: skip
+    beyond = [(row.shift or 0.0, row) for row in tested if row.distinguishable]
+    what = "The distribution of the filters' shapes changed by"
+    if not tested:
+        return ""
+    if not beyond:
+        if len(tested) == 1:
+            return f"{what} no more than chance in the one layer that has one."
+        return f"{what} more than chance in none of {layers(len(tested))}."
+    # Few filters have a large D whatever they are: what it is to chance tells, not D itself.
+    most, row = max(beyond, key=lambda pair: pair[0] / (pair[1].shift_null_p95 or 1.0))
+    numbers = f"{row.name}, D = {most:.3g}, by chance up to {row.shift_null_p95:.3g}"
+    if len(tested) == 1:
+        return f"{what} more than chance in the one layer that has one ({numbers})."
+    return (
+        f"{what} more than chance in {len(beyond)} of {layers(len(tested))} "
+        f"(1 in {ONE_IN} does by accident), {'most ' if len(beyond) > 1 else ''}in {numbers}."
     )
 
 
