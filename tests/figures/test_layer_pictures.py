@@ -13,7 +13,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgba
 
 from filterdb.figures import quality_by_depth, training_curves
-from filterdb.figures.depths import running_median
+from filterdb.figures.depths import RANDOM, running_median
 from filterdb.figures.style import OTHER, PALETTE
 
 
@@ -33,7 +33,7 @@ def test_every_defined_layer_is_a_point():
             }
             assert set(map(tuple, points(axes)[name].get_offsets())) == expected
     assert texts(figure).count("22 of 27 layers; undefined for the rest") == 2
-    assert legend_of(figure) == ["a", "b", "running median"]
+    assert legend_of(figure) == ["a", "b", "running median", RANDOM]
 
 
 def test_a_measure_that_is_nan_or_missing_is_undefined():
@@ -46,7 +46,8 @@ def test_a_measure_that_is_nan_or_missing_is_undefined():
 def test_eight_families_and_the_others():
     rows = [row for index in range(11) for row in layer_rows(20 - index, model=f"net {index:02}")]
     figure = quality_by_depth(rows)
-    assert legend_of(figure) == [*(f"net {i:02}" for i in range(8)), "3 others", "running median"]
+    assert legend_of(figure) == [*(f"net {i:02}" for i in range(8)), "3 others", "running median",
+                                 RANDOM]  # fmt: skip
     found = points(figure.axes[0])
     for name, colour in zip(legend_of(figure)[:8], PALETTE, strict=True):
         assert tuple(found[name].get_facecolor()[0][:3]) == to_rgba(colour)[:3]
@@ -63,6 +64,19 @@ def test_a_family_that_is_not_given():
 def test_the_line_of_random_filters():
     axes = quality_by_depth(layer_rows(9)).axes[1]
     assert [list(line.get_ydata()) for line in axes.lines if line.is_dashed()] == [[1, 1]]
+
+
+def test_a_running_median_of_zero_is_told_and_not_drawn():
+    rows = [row | {"sparsity": 0.4 * (i == 3)} for i, row in enumerate(layer_rows(20))]
+    figure = quality_by_depth(rows)
+    assert not figure.axes[0].lines
+    assert "20 layers. The running median is 0 throughout" in texts(figure)
+    assert legend_of(figure) == ["net", "running median", RANDOM]
+    assert not any("throughout" in text for text in texts(quality_by_depth(layer_rows(20))))
+
+
+def test_no_label_lies_under_the_points():
+    assert not quality_by_depth(layer_rows(9)).axes[1].texts
 
 
 def test_many_layers_are_one_image_in_a_vector_file():

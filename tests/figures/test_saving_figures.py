@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -93,3 +94,25 @@ def test_a_folder_in_the_way(tmp_path):
     with pytest.raises(OSError, match=r"a\.png"):
         save(small(), tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == [tmp_path / "a.png"]
+
+
+def test_a_link_is_written_through(tmp_path):
+    (tmp_path / "a.png").symlink_to(tmp_path / "b.png")
+    assert save(small(), tmp_path / "a.png") == tmp_path / "a.png"
+    assert (tmp_path / "a.png").is_symlink()
+    assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    with pytest.raises(OSError, match=r"loop\.png"):
+        save(small(), tmp_path / "loop.png")
+
+
+def test_only_a_file_is_replaced(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(OSError, match="no regular file"):
+        save(small(), tmp_path / "a.png")
+    assert (tmp_path / "a.png").is_fifo()
+
+
+def test_a_long_name(tmp_path):
+    path = save(small(), tmp_path / f"{'x' * 245}.png")
+    assert list(tmp_path.iterdir()) == [path]

@@ -80,7 +80,7 @@ def test_pairs_without_a_null_are_not_called_alike():
     assert hatched(figure, WITHOUT) == {(0, 1), (1, 0)}
     assert not hatched(figure, ALIKE)
     assert sum(text.endswith(" ?") for text in texts(figure)) == 2
-    assert legend_of(figure) == ["? no null: too few to split (1 pair)"]
+    assert legend_of(figure) == ["? cannot be judged: too few to split (1 pair)"]
 
 
 def test_few_filters_are_marked_and_do_not_wash_out_the_rest():
@@ -89,9 +89,23 @@ def test_few_filters_are_marked_and_do_not_wash_out_the_rest():
     figure = shift_matrix(shift_of(3, groups=groups, matrix=matrix))
     assert row_names(figure) == ["a", "b", "few †"]
     assert figure.axes[0].images[0].norm.vmax == 0.1
-    assert legend_of(figure) == ["† fewer than 1,000 filters: far from all by chance"]
+    assert hatched(figure, WITHOUT) == {(0, 2), (1, 2), (2, 0), (2, 1)}, "large, and yet no claim"
+    assert legend_of(figure) == ["? cannot be judged: too few to split (2 pairs)",
+                                 "† fewer than 1,000 filters: far from all by chance"]  # fmt: skip
+    own = np.concatenate([each.get_facecolors() for each in points(shift_boxes([
+        shift_of(3, groups=groups, matrix=matrix)]))])  # fmt: skip
+    assert sum(tuple(face) == to_rgba(LOOKS["light"].paper) for face in own) == 2
     all_few = shift_of(3, groups=tuple(Group("x", 1, 1, 9) for _ in range(3)), matrix=matrix)
     assert shift_matrix(all_few).axes[0].images[0].norm.vmax == 8
+
+
+@pytest.mark.parametrize("null", [0.05, 0.31])
+def test_what_is_within_chance_is_pale(null):
+    matrix = pairs_at(2, value=0, others=0.03 if null < 0.1 else 0.3)
+    image = shift_matrix(shift_of(2, matrix=matrix, null_p95=np.full((2, 2), null))).axes[0].images
+    assert image[0].norm(matrix[0, 1]) < 0.56
+    above = shift_matrix(shift_of(2, matrix=matrix * 2)).axes[0].images[0]
+    assert above.norm(2 * matrix[0, 1]) > 0.75
 
 
 def test_a_pair_without_d():

@@ -159,29 +159,37 @@ def test_networks_have_percentiles_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("below", "tied", "words"),
+    ("below", "tied", "named", "words"),
     [
-        (0.0, 0.71, "as low as 71 %, lower than the rest"),
-        (0.9, 0.1, "as high as 10 %, higher than the rest"),
-        (0.2, 0.5, "higher than 20 %, the same as 50 %"),
-        (0.8, 0.02, "higher than 81 %"),
-        (0.1, 0.0, "lower than 90 %"),
-        (0.0, 0.0, "lower than all"),
-        (1.0, 0.0, "higher than all"),
-        (0.9999, 0.0, "higher than 99 %"),
-        (0.0, 1.0, "the same as in all"),
+        (0.0, 0.71, 0.71, "like 71 % of comparable layers (between {} and {}), none lower"),
+        (0.9, 0.1, 0.1, "like 10 % of comparable layers (between {} and {}), none higher"),
+        (0.2, 0.5, 0.5, "like 50 % of comparable layers (between {} and {})"),
+        (0.6, 0.3, 0.6, "higher than 60 % of comparable layers (between {} and {})"),
+        (0.1, 0.1, 0.8, "lower than 80 % of comparable layers (between {} and {})"),
+        (0.8, 0.02, 0.81, "higher than 81 % of comparable layers (between {} and {})"),
+        (0.41, 0.0, 0.59, "lower than 59 % of comparable layers (between {} and {})"),
+        (0.0, 0.0, 1.0, "lower than all comparable layers (at least {})"),
+        (1.0, 0.0, 1.0, "higher than all comparable layers (at least {})"),
+        (0.0, 1.0, 1.0, "like all comparable layers (at least {})"),
     ],
 )
-def test_words(below, tied, words) -> None:
-    assert Percentile(below, tied, 0, 1, 30, 10, 10, (0, 1), "3x3").words == words
+def test_words_name_one_share_with_its_own_interval(below, tied, named, words) -> None:
+    place = Percentile(below, tied, 0, 1, 30, 10, 12, (0, 1), "3x3")
+    low, high = wilson_interval(named, 12)
+    assert low <= named <= high
+    assert place.words == words.format(percent(low), percent(high))
+    assert place.named[1] == pytest.approx(named)
+    assert "comparable networks" in replace(place, depths=None).words
 
 
-def test_the_interval_in_words_is_of_the_share_that_the_words_name() -> None:
-    higher = Percentile(0.75, 0.0, 0.64, 0.85, 30, 10, 10, (0, 1), "3x3")
-    assert (higher.words, higher.interval_words) == ("higher than 75 %", "64 % to 85 %")
-    lower = Percentile(0.25, 0.0, 0.15, 0.36, 30, 10, 10, (0, 1), "3x3")
-    assert (lower.words, lower.interval_words) == ("lower than 75 %", "64 % to 85 %")
-    assert replace(higher, tied=0.1).interval_words == ""
+def test_a_network_is_not_compared_with_itself() -> None:
+    reference = population([0, 1, *range(2, 40)], list(range(40)))
+    own = reference.models[7]
+    found = reference.percentile("sparsity", 7 / 40, depth=0.5, without=own)
+    assert (found.layers, found.tied) == (39, 0)
+    assert found.below == pytest.approx(7 / 39)
+    whole = reference.network_percentile(0.7, without=own)
+    assert (whole.models, whole.tied) == (39, 0)
 
 
 def test_words_do_not_round_to_none_or_all() -> None:

@@ -13,9 +13,11 @@ import filterdb
 import make_reference_population as script
 from filterdb.errors import QueryError
 from filterdb.reference import ReferencePopulation, reference_population
+from filterdb.reference.near import chance
 from filterdb.reference.networks import BUILD, MEASURES, SizeSummary, unpacked
 from filterdb.stats.basis import reference_basis
 from filterdb.stats.moments import Moments
+from filterdb.stats.shift import shift_matrix
 
 FILE = Path(str(files("filterdb.reference") / "population.npz"))
 PERMISSIVE = {"MIT", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "BSD-3-Clause-Clear"}
@@ -96,6 +98,22 @@ def test_a_network_is_nearest_to_itself() -> None:
     assert [row.shift for row in found] == sorted(row.shift for row in found)
     assert (
         reference.nearest(size.counts[7], kernel=(3, 3), basis_id=size.basis_id, n=3) == found[:3]
+    )
+    large = reference.nearest(size.counts[7], kernel=(3, 3), basis_id=size.basis_id, least=1_000)
+    assert large == tuple(row for row in found if row.filters >= 1_000)
+
+
+def test_chance_is_what_samples_of_one_population_reach() -> None:
+    rng = np.random.default_rng(1)
+    weights, width = np.array([0.7, 0.3]), 0.1
+    population = rng.dirichlet(np.full(20, 4.0), size=2)
+    found = []
+    for _ in range(300):
+        one, other = (rng.multinomial(n, population) for n in (1_500, 4_000))
+        found.append(shift_matrix(np.array([one, other]), weights, width=width)[0, 1])
+    one, other = (rng.multinomial(n, population) for n in (1_500, 4_000))
+    assert chance(one, other, weights, width=width) == pytest.approx(
+        np.quantile(found, 0.95), rel=0.15
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from pages import HOSTILE, Element, parse, rows, section
 import filterdb
 from filterdb.checking import Check
 from filterdb.errors import NoConvolutionError
-from filterdb.reference import reference_population
+from filterdb.reference import Percentile, reference_population
 from filterdb.report import examples, layers, network_report, sparks
-from filterdb.report.advice import PLAIN, SIGNS, TONES, findings, judgement
+from filterdb.report.advice import PLAIN, SIGNS, TONES, caveats, findings, judgement
 from filterdb.report.network import all_layers, patterns_for
 from filterdb.report.page import Section, filled
 from filterdb.report.reading import STRENGTH_BINS, read_network
@@ -51,9 +52,13 @@ def test_the_verdict_comes_first(page: Element, check: Check) -> None:
     assert banner.text.endswith(judgement(check).headline)
     words = section(page, "verdict").text
     assert "2 of the 5 layers that can be judged are healthy." in words
-    assert f"{100 * (check.degenerate_share or 0):.0f} % of the filters" in words
+    assert f"{100 * (check.degenerate_share or 0):.0f} % of the filters that can be judged" in words
+    judged = sum(row.layer.n_filters for row in check.layers if row.verdict != "undefined")
+    total = sum(row.layer.n_filters for row in check.layers)
+    assert f"{judged:,} of {total:,} filters ({100 * judged / total:.0f} %)" in words
+    assert f"of these {judged:,} sit in layers with a fault" in words
     assert "1 further layer is too small to tell." in words
-    assert "1 further layer has no shape to judge" in words
+    assert "1 further layer cannot be judged: its filters are single numbers" in words
 
 
 def test_every_kind_of_fault_gets_an_advice(page: Element, check: Check) -> None:
@@ -64,7 +69,8 @@ def test_every_kind_of_fault_gets_an_advice(page: Element, check: Check) -> None
         if row.verdict in PLAIN:
             (article,) = [a for a in articles if PLAIN[row.verdict].advice in a.text]
             assert row.layer.name in article.text
-            assert row.reason in article.text
+            # Said once: the reason is the same in the words of who programs.
+            assert row.reason not in article.text
     # A finding comes before what is too small to be one.
     assert PLAIN["undecided"].meaning in articles[-1].text
 
@@ -89,10 +95,12 @@ def test_the_table_has_every_layer_with_its_measures(page: Element, check: Check
     assert [count >= 2 for count in drawn] == shaped
 
 
-def test_the_dots_stand_where_the_reference_puts_them(page: Element, check: Check) -> None:
+def test_the_dots_stand_where_the_reference_puts_them(
+    page: Element, check: Check, faulty: Path
+) -> None:
     charts = section(page, "standing").find("svg")
     assert len(charts) == len(MEASURES)
-    found = places(check)
+    found = places(read_network(faulty, progress=None))
     for chart, measure in zip(charts, MEASURES, strict=True):
         expected = [
             reference_population().percentile(
@@ -266,16 +274,76 @@ def test_typical_layers_are_near_the_median() -> None:
     assert "odd" not in {row.layer.name for row in examples.typical(check)}
 
 
+def test_the_middle_layer_in_words(check: Check) -> None:
+    row = replace(check.layers[0], quality=replace(check.layers[0].quality, sparsity=0.0))
+    low = Percentile(0.0, 0.41, 0.1, 0.3, 60, 50, 40, (0, 1), "3x3")
+    high = Percentile(0.83, 0.0, 0.7, 0.9, 60, 50, 40, (0, 1), "3x3")
+    assert (
+        typical("sparsity", [(row, low)])
+        == f"The layer has no filters next to nothing, {low.words}."
+    )
+    assert low.words.startswith("like 41 % of comparable layers (between ")
+    other = replace(row, quality=replace(row.quality, sparsity=0.3))
+    said = typical("sparsity", [(other, high), (row, low), (other, high)])
+    assert said == (
+        f"The middle one of its 3 layers has 30 % of its filters next to nothing, {high.words}."
+    )
+
+
 @pytest.mark.parametrize(
-    ("middle", "layers", "words"),
+    ("arrays", "words"),
     [
-        (0.5, 9, "The typical one of its 9 layers is in the middle of the field (rank 50 of 100)."),
-        (0.83, 1, "The layer is rather high: rank 83 of 100."),
-        (0.02, 3, "The typical one of its 3 layers is rather low: rank 2 of 100."),
+        ({"a.weight": (64, 64, 1, 1), "b.weight": (8, 8, 3, 3)},
+         ("What can be judged of this network looks", "64 of 4,160 filters (2 %) are larger")),
+        ({"a.weight": (4, 4, 1, 1), "b.weight": (24, 24, 3, 3)},
+         ("This network looks", "576 of 592 filters (97 %) are larger")),
+        ({"b.weight": (24, 24, 3, 3)}, ("This network looks", "All 576 filters can be judged.")),
     ],
-)
-def test_places_in_words(middle: float, layers: int, words: str) -> None:
-    assert typical(middle, layers) == words
+)  # fmt: skip
+def test_the_verdict_says_what_it_is_about(
+    arrays: dict[str, tuple[int, ...]], words: tuple[str, str]
+) -> None:
+    rng = np.random.default_rng(0)
+    found = filterdb.check(
+        {name: trained_layer(rng, *shape).astype(np.float32) if shape[-1] > 1
+         else np.ones(shape, np.float32) for name, shape in arrays.items()}
+    )  # fmt: skip
+    said = judgement(found)
+    assert said.headline.startswith(words[0])
+    assert any(sentence.startswith(words[1]) for sentence in said.sentences)
+
+
+def test_depthwise_and_tiny_layers_have_their_caveat() -> None:
+    check = filterdb.check(network("random", "random", "healthy"))
+    bad = [row for row in check.layers if row.verdict == "random"]
+    assert caveats(bad) == []
+    depthwise = replace(bad[0], layer=replace(bad[0].layer, kind="depthwise"))
+    assert caveats([depthwise])[0].startswith("This layer is depthwise: ")
+    assert caveats([depthwise, bad[1]])[0].startswith("1 of these layers is depthwise")
+    (tiny,) = filterdb.check(network("low diversity", width=5)).layers
+    assert tiny.verdict == "low diversity"
+    assert any("fewer than 64 filters" in text for text in caveats([tiny]))
+
+
+def test_a_reference_network_is_told_from_its_neighbours(zoo: Path) -> None:
+    name = "ultraface--rfb-320.onnx"
+    part = section(parse(network_report(zoo / "weights" / name)), "standing")
+    assert f"This very network is one of them, as {name}" in part.text
+    (table,) = part.find("table")
+    near = rows(table)
+    assert name not in {cells[0] for cells in near}
+    assert len(near) == 5
+    for cells in near:
+        assert int(cells[3].replace(",", "")) >= 1_000
+        assert float(cells[5]) > 0  # chance stands beside D
+    assert [float(cells[4]) for cells in near] == sorted(float(cells[4]) for cells in near)
+
+
+def test_few_filters_have_no_neighbours() -> None:
+    part = section(parse(network_report(network("healthy"))), "standing")
+    assert "D is mostly chance: nothing is compared" in part.text
+    assert not part.find("table")
+    assert "This very network" not in part.text
 
 
 @pytest.mark.parametrize(("share", "needed"), [(0.5, 1), (0.51, 2), (0.8, 2), (1.0, 4)])

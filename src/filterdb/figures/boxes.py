@@ -12,6 +12,7 @@ from filterdb.figures.lettering import counted, legible, plain, shown
 from filterdb.figures.results import ShownShift
 from filterdb.figures.shift import marks
 from filterdb.figures.style import OTHER, PALETTE, Style, house
+from filterdb.stats.shift import FEW_FILTERS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,12 +82,18 @@ def shift_boxes(shifts: Sequence[ShownShift], *, style: Style = "light") -> Figu
 
 
 def pairs(shift: ShownShift) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """D of each pair of groups, its null's 95th percentile, and whether it is within that."""
+    """D of each pair of groups, its null's 95th percentile, and whether they cannot be told apart.
+
+    Those with a group of few filters cannot be told apart, however large D is.
+    """
     upper = np.triu_indices(len(shift.groups), 1)
     divergences, nulls = np.asarray(shift.matrix)[upper], np.asarray(shift.null_p95)[upper]
     known = np.isfinite(divergences)
+    few = np.array([group.filters < FEW_FILTERS for group in shift.groups], bool)
+    small = (few | few[:, None])[upper][known]
     divergences, nulls = divergences[known], nulls[known]
-    return divergences, nulls, marks(divergences, nulls)[0]
+    alike, without = marks(divergences, nulls, small)
+    return divergences, nulls, alike | (without & small)
 
 
 def draw_shift(

@@ -25,6 +25,7 @@ Row = Mapping[str, Any]
 MEASURES = {"sparsity": "sparsity", "entropy_ratio": "H / T_H"}
 DEPTH = "conv_depth_norm"
 NOT_GIVEN = "not given"
+RANDOM = "random filters: 1 and above"
 LEAST_NEIGHBOURS = 7
 """Layers in the window of the running median, at least; otherwise a tenth of them."""
 FEW_LAYERS = 400  # up to which single points are looked at, and lie above the median
@@ -63,30 +64,31 @@ def quality_by_depth(rows: Sequence[Row], *, by: str = "model", style: Style = "
         panels = figure.subplots(2, 1, sharex=True)
         for axes, (measure, name) in zip(panels, MEASURES.items(), strict=True):
             look.tidy(axes, grid="y")
-            draw_measure(axes, look, rows, measure=measure, by=by, families=families)
+            middle = draw_measure(axes, look, rows, measure=measure, by=by, families=families)
             axes.set_ylabel(name)
             defined = sum(is_defined(row, measure) for row in rows)
             title = f"{defined:,} of {len(rows):,} layers; undefined for the rest"
             if defined == len(rows):
                 title = f"{defined:,} layers"
+            if middle is not None and not middle.any():
+                title += ". The running median is 0 throughout"
             axes.set_title(title, color=look.muted, fontsize=8)
         panels[0].set_ylim(-0.04, 1.04)
-        panels[1].axhline(1, color=look.muted, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-        panels[1].annotate(
-            "above: as varied as random filters",
-            (1, 1),
-            xycoords=("axes fraction", "data"),
-            xytext=(-2, 3),
-            textcoords="offset points",
-            ha="right",
-            fontsize=7,
-            color=look.muted,
-        )
+        # Named in the legend: a label at the line would lie under the points.
+        panels[1].axhline(1, color=look.muted, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1,
+                          label=RANDOM)  # fmt: skip
         panels[1].set_ylim(bottom=0)
         panels[1].set(xlim=(-0.03, 1.03), xlabel="relative depth (0: first layer, 1: last)")
-        handles, labels = panels[0].get_legend_handles_labels()
+        named: dict[str, Any] = {}
+        for axes in panels:
+            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+                named.setdefault(label, handle)
         legend = figure.legend(
-            handles, labels, loc="outside right upper", title=plain(by), alignment="left"
+            list(named.values()),
+            list(named),
+            loc="outside right upper",
+            title=plain(by),
+            alignment="left",
         )
         for handle in legend.legend_handles:
             if isinstance(handle, PathCollection):  # points are seen better here than in the panels
@@ -138,8 +140,11 @@ def draw_measure(
     measure: str,
     by: str,
     families: list[str],
-) -> None:
-    """Points of each family and the running median of all."""
+) -> Array | None:
+    """Points of each family and the running median of all, which is given back.
+
+    One that is 0 throughout would only cover the axis: it is not drawn. None for too few points.
+    """
     known = [row for row in rows if is_defined(row, measure)]
     few = len(known) <= FEW_LAYERS
     size, strength = (18.0, 0.9) if few else (9.0, 0.6)
@@ -169,9 +174,12 @@ def draw_measure(
         np.array([row[DEPTH] for row in known], float),
         np.array([row[measure] for row in known], float),
     )
+    if not y.any():
+        return y if y.size else None
     if not few:  # the line has to stand out against the points
         axes.plot(x, y, color=look.paper, linewidth=3.6, zorder=4)
     axes.plot(x, y, color=look.ink, linewidth=1.8, zorder=0.9 if few else 5, label="running median")
+    return y
 
 
 def running_median(x: Array, y: Array) -> tuple[Array, Array]:

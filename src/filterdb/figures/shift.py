@@ -26,6 +26,8 @@ ALIKE, WITHOUT = "////", "..."  # hatches
 DARK_LINES, LIGHT_LINES = "#5a6069", "#c3c8cf"
 LEAST_STEP = 0.13  # between ticks of the colour bar, in lengths of it
 LONGEST_SIDE = 15.0  # of the matrix, in inches
+PALE = 4.0  # times the nulls the colour reaches where no D is above them
+LEAST_TOP = 0.1  # D with the strongest colour, at least: less is little, and should look so
 
 
 def shift_matrix(
@@ -50,8 +52,9 @@ def shift_matrix(
     -------
     Figure
         A pair that is not distinguishable from its null is hatched and marked with ≈, one
-        without a null with ?, and a group of fewer than 1,000 filters with †. The colour goes
-        with the square root of D, which grows with the square of a small difference.
+        that cannot be judged (without a null, or with a group of fewer than 1,000 filters, which
+        has a †) with ?. The colour goes with the square root of D, which grows with the square
+        of a small difference, and is at its strongest no sooner than the nulls reach.
 
     Raises
     ------
@@ -66,10 +69,12 @@ def shift_matrix(
     few = np.array([group.filters < FEW_FILTERS for group in shift.groups])
     apart = np.array(shift.matrix, np.float64)
     np.fill_diagonal(apart, np.nan)
-    top, beyond = colour_range(apart, few)
+    null = np.asarray(shift.null_p95)
+    top, beyond = colour_range(apart, null, few)
     chosen = np.arange(count) if order == "given" else np.argsort(row_means(apart), kind="stable")
     apart = apart[np.ix_(chosen, chosen)]
-    alike, without = marks(apart, np.asarray(shift.null_p95)[np.ix_(chosen, chosen)])
+    small = few[chosen] | few[chosen][:, None]
+    alike, without = marks(apart, null[np.ix_(chosen, chosen)], small)
     groups = [shift.groups[index] for index in chosen]
     valued = count <= MOST_VALUES
     cell = min(0.62 if valued else 0.2, LONGEST_SIDE / count)
@@ -107,15 +112,23 @@ def shift_matrix(
         return look.finish(figure, alt=summary_of(shift.by, groups, apart, alike))
 
 
-def colour_range(apart: NDArray[np.float64], few: NDArray[np.bool_]) -> tuple[float, bool]:
+def colour_range(
+    apart: NDArray[np.float64], null: NDArray[np.float64], few: NDArray[np.bool_]
+) -> tuple[float, bool]:
     """The D with the strongest colour, and whether some lie beyond it.
 
     Groups of few filters are far from everything by chance: they would wash out the others.
+    What chance reaches is not strong, so that a lone D within its null is pale.
     """
     known = np.isfinite(apart)
     largest = float(np.max(apart, initial=0.0, where=known))
-    firm = float(np.max(apart, initial=0.0, where=known & ~few & ~few[:, None]))
-    return firm or largest or 1.0, 0 < firm < largest
+    large = known & ~few & ~few[:, None]
+    firm = float(np.max(apart, initial=0.0, where=large))
+    chance = float(np.max(null, initial=0.0, where=large & np.isfinite(null)))
+    top = max(firm or largest, LEAST_TOP)
+    if chance >= top:
+        top = PALE * chance
+    return top, top < largest
 
 
 def round_ticks(top: float) -> list[float]:
@@ -137,11 +150,14 @@ def row_means(apart: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def marks(
-    apart: NDArray[np.float64], null: NDArray[np.float64]
+    apart: NDArray[np.float64], null: NDArray[np.float64], small: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Pairs that are not distinguishable from their null, and pairs that have none."""
+    """Pairs that are not distinguishable from their null, and pairs that cannot be judged.
+
+    These have no null, or a group that is too ``small`` for D to be more than chance.
+    """
     pair = np.isfinite(apart)
-    return pair & (apart <= null), pair & ~np.isfinite(null)
+    return pair & ~small & (apart <= null), pair & (small | ~np.isfinite(null))
 
 
 def label(group: ShownGroup) -> str:
@@ -226,7 +242,7 @@ def explain(
     handles = []
     for cells, sign, pattern, text in (
         (alike, "≈", ALIKE, "not distinguishable from random splits"),
-        (without, "?", WITHOUT, "no null: too few to split"),
+        (without, "?", WITHOUT, "cannot be judged: too few to split"),
     ):
         if cells.any():
             shown_text = f"{sign} {text}" if valued else text

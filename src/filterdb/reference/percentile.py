@@ -50,30 +50,39 @@ class Percentile:
         return self.below + self.tied / 2
 
     @property
-    def words(self) -> str:
-        """The place: ``"higher than 83 %"``, ``"as low as 71 %, lower than the rest"``."""
-        if self.tied > 1 - ROUNDING:
-            return "the same as in all"
-        if self.tied >= SHOWN_TIE:
-            if self.below == 0:
-                return f"as low as {percent(self.tied)}, lower than the rest"
-            if self.above == 0:
-                return f"as high as {percent(self.tied)}, higher than the rest"
-            return f"higher than {percent(self.below)}, the same as {percent(self.tied)}"
-        if self.share >= 0.5:
-            return f"higher than {percent(self.share)}"
-        return f"lower than {percent(1 - self.share)}"
+    def named(self) -> tuple[str, float]:
+        """How it stands to the most of the reference, and to what share of it.
 
-    @property
-    def interval_words(self) -> str:
-        """The interval of the share that :attr:`words` name: ``"64 % to 85 %"``.
-
-        Empty where ties are told: then :attr:`words` do not name :attr:`share`.
+        ``"like"`` where it shares the lowest or the highest value with at least 5 %, or any
+        value with more than are higher or lower; else ``"higher than"`` or ``"lower than"``.
         """
         if self.tied >= SHOWN_TIE:
-            return ""
-        ends = (self.low, self.high) if self.share >= 0.5 else (1 - self.high, 1 - self.low)
-        return " to ".join(map(percent, ends))
+            sides = {"higher than": self.below, "lower than": self.above, "like": self.tied}
+            most = max(sides, key=lambda side: sides[side])
+            at_the_end = self.below == 0 or self.above == 0
+            return ("like", self.tied) if at_the_end else (most, sides[most])
+        if self.share >= 0.5:
+            return "higher than", self.share
+        return "lower than", 1 - self.share
+
+    @property
+    def words(self) -> str:
+        """The place with the 95 % interval of the one share that it names.
+
+        ``"lower than 59 % of comparable layers (between 48 % and 71 %)"``, ``"like 41 % of
+        comparable networks (between 28 % and 55 %), none lower"``
+        """
+        how, share = self.named
+        what = "comparable networks" if self.depths is None else "comparable layers"
+        low, high = wilson_interval(share, self.repositories)
+        if share > 1 - ROUNDING:
+            return f"{how} all {what} (at least {percent(low)})"
+        text = f"{how} {percent(share)} of {what} (between {percent(low)} and {percent(high)})"
+        if how == "like" and self.below == 0:
+            text += ", none lower"
+        elif how == "like" and self.above == 0:
+            text += ", none higher"
+        return text
 
     @property
     def above(self) -> float:

@@ -90,6 +90,7 @@ class ReferencePopulation:
         depth: float,
         kernel: Kernel = (3, 3),
         kind: str | None = None,
+        without: Network | None = None,
     ) -> Percentile | None:
         """Where a layer's measure lies among layers of reference networks at the same depth.
 
@@ -106,6 +107,8 @@ class ReferencePopulation:
         kind
             What the layer is; a depthwise one is compared with depthwise ones, any other with
             those that are not. None for all kinds.
+        without
+            A network that is not compared with: the one asked about, where it is among them.
 
         Returns
         -------
@@ -126,25 +129,37 @@ class ReferencePopulation:
         )
         if found is None:
             return None
+        chosen = found.chosen
+        if without is not None:
+            chosen = chosen[layers.model[chosen] != self.models.index(without)]
         return percentile_among(
-            layers.measures[measure][found.chosen],
+            layers.measures[measure][chosen],
             value,
-            layers.model[found.chosen],
+            layers.model[chosen],
             repository=self.repository,
             depths=found.depths,
             compared=found.compared,
         )
 
-    def network_percentile(self, degenerate_share: float) -> Percentile:
+    def network_percentile(
+        self, degenerate_share: float, *, without: Network | None = None
+    ) -> Percentile:
         """Where a network's share of filters in degenerate layers lies among the networks'."""
         values = np.array([network.degenerate_share for network in self.models])
-        everyone = np.arange(len(values))
+        others = np.array([i for i, network in enumerate(self.models) if network != without])
         return percentile_among(
-            values, degenerate_share, everyone, repository=self.repository, compared="networks"
-        )
+            values[others], degenerate_share, others, repository=self.repository,
+            compared="networks",
+        )  # fmt: skip
 
     def nearest(
-        self, counts: NDArray[Any], *, kernel: Kernel, basis_id: str, n: int | None = None
+        self,
+        counts: NDArray[Any],
+        *,
+        kernel: Kernel,
+        basis_id: str,
+        n: int | None = None,
+        least: int = 0,
     ) -> tuple[NearNetwork, ...]:
         """The reference networks whose filters are nearest in D, the nearest first.
 
@@ -159,6 +174,8 @@ class ReferencePopulation:
             Of the basis that ``counts`` are in.
         n
             How many; all if not given.
+        least
+            Only networks with so many filters of that size.
 
         Raises
         ------
@@ -174,7 +191,7 @@ class ReferencePopulation:
                 "your database anew: filterdb basis DB --adopt reference"
             )
             raise QueryError(msg)
-        return near.nearest(self.stored, counts, kernel)[:n]
+        return near.nearest(self.stored, counts, kernel, n=n, least=least)
 
     def basis(self, kernel: Kernel = (3, 3)) -> Basis:
         """Principal components of the reference filters of one size; every repository counts once.

@@ -14,8 +14,10 @@ from filterdb.checking import Check, LayerCheck
 from filterdb.report.words import capital, counted, percent, several
 from filterdb.stats.verdict import DEGENERATE, UNJUDGED
 
+TINY = 64
+"""Filters below which a verdict rests on few of them."""
 NAMED = 5
-"""Layers named with a finding, those with the most filters first; the table has them all."""
+"""Layers named with a fault, those with the most filters first; the table has them all."""
 
 TONES = {
     "healthy": "good",
@@ -35,11 +37,10 @@ SIGNS = {"good": "✓", "bad": "✕", "sparse": "○", "alike": "≡", "noise": 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A layer that a finding is about, what was found, and the numbers behind it."""
+    """A layer that has a fault, and how much of it."""
 
     name: str
     words: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +90,17 @@ class Judgement:
 
 def judgement(check: Check) -> Judgement:
     """The verdict on a network in plain words."""
-    judged = [row for row in check.layers if row.verdict not in UNJUDGED]
+    judged = judged_layers(check)
     bad = [row for row in judged if row.verdict in DEGENERATE]
     healthy = sum(row.verdict == "healthy" for row in judged)
-    sentences = []
+    sentences = [scale(check)] if judged else []
     undecided = sum(row.verdict == "undecided" for row in judged)
     if len(judged) > undecided:
         sentences.append(healthy_words(healthy, len(judged) - undecided))
     if bad and check.degenerate_share is not None:
         sentences.append(
-            f"{capital(percent(check.degenerate_share))} of the filters sit in the "
-            f"{several(len(bad), 'layer')} with a finding."
+            f"{capital(percent(check.degenerate_share))} of the filters that can be judged sit in "
+            f"the {several(len(bad), 'layer')} with a fault."
         )
     if undecided:
         further = "further layer" if len(judged) > undecided else "layer"
@@ -108,16 +109,39 @@ def judgement(check: Check) -> Judgement:
     shapeless = len(check.layers) - len(judged)
     if shapeless and check.verdict != "invalid":
         sentences.append(
-            f"{counted(shapeless, 'further layer')} {'has' if shapeless == 1 else 'have'} no shape "
-            "to judge: the filters are single numbers (1×1), or very large."
+            f"{counted(shapeless, 'further layer')} cannot be judged: "
+            f"{'its' if shapeless == 1 else 'their'} filters are single numbers (1×1), or very "
+            "large."
         )
     return Judgement(check.verdict, headline(check, bad), tuple(sentences))
+
+
+def judged_layers(check: Check) -> list[LayerCheck]:
+    """The layers whose filters have a shape to judge."""
+    return [row for row in check.layers if row.verdict not in UNJUDGED]
+
+
+def judged_filters(check: Check) -> int:
+    """How many filters these have: what the shares of a network are of."""
+    return sum(row.layer.n_filters for row in judged_layers(check))
+
+
+def scale(check: Check) -> str:
+    """How much of a network its verdict is about."""
+    judged, total = judged_filters(check), check.file.n_filters
+    if judged == total:
+        return f"All {counted(total, 'filter')} can be judged." if total > 1 else "It has 1 filter."
+    verbs = ("is", "can") if judged == 1 else ("are", "can")
+    return (
+        f"{judged:,} of {counted(total, 'filter')} ({percent(judged / total)}) {verbs[0]} larger "
+        f"than 1×1 and {verbs[1]} be judged."
+    )
 
 
 def healthy_words(healthy: int, judged: int) -> str:
     """How many of the layers are healthy."""
     if judged == 1:
-        return f"The one layer that can be judged is {'healthy' if healthy else 'not healthy'}."
+        return f"The one layer that can be judged {'is healthy' if healthy else 'has a fault'}."
     if healthy == judged:
         return f"All {judged:,} layers that can be judged are healthy."
     number, verb = f"{healthy:,}" if healthy else "None", "are" if healthy > 1 else "is"
@@ -132,20 +156,24 @@ def headline(check: Check, bad: Sequence[LayerCheck]) -> str:
         return "This network has no filters whose shape could be judged."
     if check.verdict == "undecided":
         return "This network is too small to be judged."
+    # Where most filters are 1x1, the verdict is on the few that are not.
+    partly = 2 * judged_filters(check) < check.file.n_filters
     if check.verdict == "degenerate":
+        whole = "what can be judged of this network" if partly else "this network"
         filters: Counter[str] = Counter()
         for row in bad:
             filters[row.verdict] += row.layer.n_filters
         return {
-            "sparse": "Much of this network is switched off.",
-            "low diversity": "Much of this network repeats the same few patterns.",
-            "random": "Much of this network looks untrained.",
+            "sparse": f"Much of {whole} is switched off.",
+            "low diversity": f"Much of {whole} repeats the same few patterns.",
+            "random": f"Much of {whole} looks untrained.",
         }[filters.most_common(1)[0][0]]
+    whole = "What can be judged of this network" if partly else "This network"
     if bad:
-        return f"This network looks healthy, but {several(len(bad), 'layer')} " + (
+        return f"{whole} looks healthy, but {several(len(bad), 'layer')} " + (
             "is worth a look." if len(bad) == 1 else "are worth a look."
         )
-    return "This network looks healthy."
+    return f"{whole} looks healthy."
 
 
 def findings(check: Check) -> tuple[Finding, ...]:
@@ -161,13 +189,41 @@ def findings(check: Check) -> tuple[Finding, ...]:
             verdict,
             f"{counted(len(rows), 'layer')} {title}{place(check, rows)}",
             plain.meaning,
-            plain.advice,
-            tuple(Named(row.layer.name, plain.words(row), row.reason) for row in rows[:NAMED]),
+            " ".join([plain.advice, *caveats(rows)]),
+            tuple(Named(row.layer.name, plain.words(row)) for row in rows[:NAMED]),
             max(0, len(rows) - NAMED),
         )
         filters = sum(row.layer.n_filters for row in rows)
         found.append((verdict == "invalid", verdict != "undecided", filters, finding))
     return tuple(finding for *_, finding in sorted(found, key=lambda item: item[:3], reverse=True))
+
+
+def caveats(rows: Sequence[LayerCheck]) -> list[str]:
+    """What to mind where such layers are not like most."""
+    said: list[str] = []
+    if rows[0].verdict in ("undecided", "invalid"):
+        return said
+    depthwise = sum(row.layer.kind == "depthwise" for row in rows)
+    if depthwise:
+        said.append(
+            f"{some_of(depthwise, len(rows), ('is', 'are'))} depthwise: there each filter serves a "
+            "channel of its own, and to remove it removes the channel, also from the layers before "
+            "and after."
+        )
+    tiny = sum(row.layer.n_filters < TINY for row in rows)
+    if tiny:
+        said.append(
+            f"{some_of(tiny, len(rows), ('has', 'have'))} fewer than {TINY} filters: there a few "
+            "filters decide the verdict, and little is won by a change."
+        )
+    return said
+
+
+def some_of(some: int, all_: int, verbs: tuple[str, str]) -> str:
+    """How many of some layers: ``"These layers are"``, ``"1 of these layers is"``."""
+    if some == all_:
+        return f"This layer {verbs[0]}" if all_ == 1 else f"These layers {verbs[1]}"
+    return f"{some:,} of these layers {verbs[some > 1]}"
 
 
 def place(check: Check, rows: Sequence[LayerCheck]) -> str:
@@ -202,10 +258,9 @@ def alike_words(row: LayerCheck) -> str:
 
 def noise_words(row: LayerCheck) -> str:
     """How close a layer is to noise."""
-    return (
-        f"its {counted(row.layer.n_filters, 'filter')} are as irregular as random ones "
-        f"({percent(row.quality.entropy_ratio or 0.0)} of what noise has)."
-    )
+    ratio = row.quality.entropy_ratio or 0.0
+    how = "as irregular as" if ratio >= 1 else f"nearly as irregular ({percent(ratio)}) as"
+    return f"its {counted(row.layer.n_filters, 'filter')} are {how} random numbers."
 
 
 def invalid_words(row: LayerCheck) -> str:

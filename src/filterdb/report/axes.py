@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from filterdb.figures import shift_matrix
+from filterdb.report.pairs import ACCIDENT, BY_CHANCE, FEW_PAIRS, Pair, Pairs, by_accident, pairs
 from filterdb.report.pictures import picture
+from filterdb.report.selection import UNTRAINED, is_given, is_untrained
 from filterdb.report.words import capital, counted, listed
 
 if TYPE_CHECKING:
@@ -22,10 +21,10 @@ if TYPE_CHECKING:
 
 MOST_GROUPS = 30
 PAIRS_SHOWN = 6
-BY_CHANCE = 0.05
-"""Share of pairs that lie above the 95th percentile of their null by chance."""
-ACCIDENT = 0.01
-"""Below this probability so many pairs above their null are taken for more than chance."""
+TENTHS = (
+    "[0.0,0.1] is the first tenth of the depth, (0.1,0.2] the second, and so on: 0 is a network's "
+    "first layer, 1 its last."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +58,8 @@ AXES = (
     Axis("run", "By training run", "run", "runs"),
     Axis("epoch", "By epoch of the training", "epoch", "epochs"),
 )
+METADATA = ("task", "visual_category", "training_dataset", "architecture")
+"""Axes of which the metadata may say that nothing is known."""
 MADE = ("depth_decile",)
 """Axes that are no column: they have few groups, whatever the database."""
 
@@ -88,20 +89,30 @@ class Grouping:
 def grouping(axis: Axis, selection: Selection) -> Grouping:
     """Which groups of an axis to compare: all, or those that say most where there are many."""
     if axis.name in MADE:
-        return Grouping(axis)
+        return Grouping(axis, left_out=TENTHS)
     filters: defaultdict[Any, int] = defaultdict(int)
     weights: defaultdict[Any, set[str]] = defaultdict(set)
+    unknown: set[int] = set()
     for row in selection.compared:
         value = selection.value(row, axis.name)
-        if value is not None and value != "":
+        if axis.name in METADATA and not is_given(value):
+            unknown.add(row["model_id"])
+        elif value is not None and value != "":
             filters[value] += row["n_filters"]
             weights[value].add(selection.models[row["model_id"]]["weights_hash"])
     if not filters:
         return Grouping(axis, reason="not given for any network")
+    without = ""
+    if unknown:
+        verb = "is" if len(unknown) == 1 else "are"
+        without = (
+            f"{counted(len(unknown), 'network')} whose {axis.title.removeprefix('By ')} is not "
+            f"known {verb} left out."
+        )
     if len(filters) == 1:
-        return Grouping(axis, reason="the same for all")
+        return Grouping(axis, reason="the same for all" + " of which it is known" * bool(unknown))
     if len(filters) <= MOST_GROUPS:
-        return Grouping(axis)
+        return Grouping(axis, tuple(filters) if unknown else None, without)
     # Groups of one network say something of that network, not of the axis.
     several = [value for value in filters if len(weights[value]) > 1]
     ranked = sorted(several if len(several) > 1 else filters, key=lambda value: -filters[value])
@@ -113,7 +124,7 @@ def grouping(axis: Axis, selection: Selection) -> Grouping:
         f"{len(rest):,} with {sum(filters[value] for value in rest):,} filters, {single:,} of them "
         f"of one network: {listed([str(value) for value in rest], most=6)}."
     )
-    return Grouping(axis, chosen, left_out)
+    return Grouping(axis, chosen, f"{left_out} {without}".strip())
 
 
 def compare(chosen: Grouping, selection: Selection) -> ShiftMatrix:
@@ -128,12 +139,33 @@ def compare(chosen: Grouping, selection: Selection) -> ShiftMatrix:
     if chosen.chosen is not None:
         columns[chosen.axis.name] = list(chosen.chosen)
     population = selection.database.select(selection.where, kernel=selection.kernel, **columns)
-    return population.shift(chosen.axis.name)
+    shift = population.shift(chosen.axis.name)
+    untrained = {str(value) for value in untrained_groups(chosen.axis, selection)}
+    groups = tuple(
+        replace(group, name=f"{group.name} (untrained)") if group.name in untrained else group
+        for group in shift.groups
+    )
+    return replace(shift, groups=groups)
+
+
+def untrained_groups(axis: Axis, selection: Selection) -> set[Any]:
+    """The values "none" of the metadata that only networks have that were not trained."""
+    models: defaultdict[Any, set[int]] = defaultdict(set)
+    if axis.name in METADATA:
+        for row in selection.compared:
+            value = selection.value(row, axis.name)
+            if str(value).strip().casefold() == UNTRAINED:
+                models[value].add(row["model_id"])
+    return {
+        value
+        for value, own in models.items()
+        if all(is_untrained(selection.models[number]) for number in own)
+    }
 
 
 def described(chosen: Grouping, shift: ShiftMatrix) -> Context:
     """What the part of the page on an axis is filled with."""
-    far, said = ranked(shift), sentences(chosen.axis, shift)
+    far, said = pairs(shift), sentences(chosen.axis, shift)
     return {
         "axis": chosen.axis,
         "answer": said[0],
@@ -142,7 +174,7 @@ def described(chosen: Grouping, shift: ShiftMatrix) -> Context:
         "notes": shift.notes,
         "picture": picture(
             partial(shift_matrix, shift),
-            caption=caption(shift),
+            caption="How far each group lies from each other one: D, with its scale on the right.",
             alt=" ".join(said),
         ),
         "groups": shift.groups,
@@ -153,78 +185,60 @@ def described(chosen: Grouping, shift: ShiftMatrix) -> Context:
     }
 
 
-def caption(shift: ShiftMatrix) -> str:
-    """What stands below a matrix."""
-    text = "How far each group lies from each other one: D, with its scale on the right."
-    if (~shift.distinguishable & known(shift)).any():
-        text += " Hatched: no farther apart than random groups."
-    return text
-
-
-def known(shift: ShiftMatrix) -> NDArray[np.bool_]:
-    """Pairs that have a null, bool of shape ``(G, G)``."""
-    return np.isfinite(shift.null_p95) & np.isfinite(shift.matrix)
-
-
-@dataclass(frozen=True, slots=True)
-class Pairs:
-    """Pairs of groups by how they can be tested, and how many lie above their null.
-
-    Attributes
-    ----------
-    pairs
-        All of them.
-    fair, fair_above
-        Against random groups of networks.
-    lenient, lenient_above
-        Against random groups of layers only, which are more alike than networks are.
-    """
-
-    pairs: int
-    fair: int
-    fair_above: int
-    lenient: int
-    lenient_above: int
-
-    @classmethod
-    def of(cls, shift: ShiftMatrix) -> Pairs:
-        """Count the pairs of a shift."""
-        upper = np.triu_indices(len(shift.groups), 1)
-        fair = np.isfinite(shift.null_models_p95[upper])
-        lenient = known(shift)[upper] & ~fair
-        above = shift.distinguishable[upper]
-        counts = [int(chosen.sum()) for chosen in (fair, fair & above, lenient, lenient & above)]
-        return cls(len(upper[0]), *counts)
-
-
 def sentences(axis: Axis, shift: ShiftMatrix) -> list[str]:
     """What can be told apart and what cannot, the answer first."""
-    found = Pairs.of(shift)
-    said = [answer(axis, found)]
-    others = found.pairs - found.fair
-    if found.fair and others:
-        if found.lenient == others:
-            rest = f"The other {counted(others, 'pair')}"
-        else:
-            rest = f"Of the other {counted(others, 'pair')}, {found.lenient:,}"
-        if found.lenient:
-            said.append(
-                f"{rest} can only be tested against random groups of layers, which is too lenient: "
-                f"{found.lenient_above:,} {'lies' if found.lenient_above == 1 else 'lie'} farther "
-                "apart."
-            )
-    untested = others - found.lenient
+    found, rows = Pairs.of(shift), pairs(shift)
+    tested = [pair for pair in rows if pair.test == ("networks" if found.fair else "layers")]
+    if 0 < len(tested) < FEW_PAIRS:
+        said = [pair_by_pair(axis, tested)]
+    else:
+        said = [answer(axis, found)]
+        said += [
+            f"Farthest apart are {pair.named} ({pair.numbers})."
+            for pair in tested[:1]
+            if pair.above
+        ]
+    if found.fair and found.lenient:
+        verb = "lies" if found.lenient_above == 1 else "lie"
+        said.append(
+            f"{counted(found.lenient, 'further pair')} can only be tested against random groups of "
+            f"layers, which is too lenient: {found.lenient_above:,} {verb} farther apart."
+        )
+    untested = found.pairs - found.fair - found.lenient
     if untested and found.fair + found.lenient:
-        said.append(f"{counted(untested, 'pair')} cannot be tested: too few layers.")
-    return [*said, *farthest(shift, fair=found.fair > 0)]
+        said.append(f"{counted(untested, 'pair')} cannot be tested: too few filters or layers.")
+    return said
+
+
+def pair_by_pair(axis: Axis, tested: Sequence[Pair]) -> str:
+    """Which of a few pairs differ; of so few, a count would say little."""
+    fair = tested[0].test == "networks"
+    above = [pair for pair in tested if pair.above]
+    rest = len(tested) - len(above)
+    by = "" if fair else ", by a lenient test (random groups of layers, not of networks)"
+    if not above:
+        what = f"none of the {rest} pairs lies" if rest > 1 else "the one pair does not lie"
+        of = "" if len(tested) > 1 else f" ({tested[0].numbers})"
+        return (
+            f"{capital(axis.groups)} cannot be told apart by their filters: {what} farther apart "
+            f"than random groups of {'networks' if fair else 'layers'}{of}."
+        )
+    if len(above) == 1:
+        text = f"{above[0].named} differ by more than chance ({above[0].numbers}){by}"
+    else:
+        named = [f"{pair.named} ({pair.numbers})" for pair in above]
+        text = f"These differ by more than chance{by}: {'; '.join(named)}"
+    if rest:
+        others = "the other pair does" if rest == 1 else f"the other {rest} pairs do"
+        text += f"; {others} not"
+    return f"{capital(text)}."
 
 
 def answer(axis: Axis, found: Pairs) -> str:
-    """Whether the groups of an axis differ, by the fair test where there is one."""
-    fair = found.fair > 0
-    total, above = (found.fair, found.fair_above) if fair else (found.lenient, found.lenient_above)
+    """Whether the groups of an axis differ, of many pairs, by the fair test if there is one."""
+    total, above = found.tested
     if not total:
-        return f"Whether {axis.groups} differ cannot be told: they have too few layers."
+        return f"Whether {axis.groups} differ cannot be told: they have too few filters or layers."
     chance = BY_CHANCE * total
     by_chance = "less than one" if chance < 1 else f"about {chance:.0f}"
     if above and by_accident(above, total) < ACCIDENT:
@@ -233,14 +247,8 @@ def answer(axis: Axis, found: Pairs) -> str:
         verdict = f"Hardly more than chance tells {axis.groups} apart"
     else:
         verdict = f"{capital(axis.groups)} cannot be told apart by their filters"
-    how = "fairly" if fair else "at all"
-    units = "networks" if fair else "layers, which is a lenient test"
-    if total == 1:
-        verb = "lies" if above else "does not lie"
-        return (
-            f"{verdict}: the one pair that can be tested {how} {verb} farther apart than random "
-            f"groups of {units}."
-        )
+    how = "fairly" if found.fair else "at all"
+    units = "networks" if found.fair else "layers, which is a lenient test"
     return (
         f"{verdict}: {above or 'none'} of the {total:,} pairs that can be tested {how} "
         f"{'lie' if above > 1 else 'lies'} farther apart than random groups of {units}; "
@@ -248,34 +256,28 @@ def answer(axis: Axis, found: Pairs) -> str:
     )
 
 
-def by_accident(above: int, total: int) -> float:
-    """Probability of so many pairs above their null by chance, were they independent."""
-    return sum(
-        math.comb(total, k) * BY_CHANCE**k * (1 - BY_CHANCE) ** (total - k)
-        for k in range(above, total + 1)
-    )
-
-
-def farthest(shift: ShiftMatrix, *, fair: bool) -> list[str]:
-    """The farthest pair that is above its null, of those tested fairly where there are any."""
-    for pair in ranked(shift):
-        if pair["distinguishable"] and (pair["null_models_p95"] is not None or not fair):
-            null = pair["null_models_p95"] if fair else pair["null_layers_p95"]
-            return [
-                f"Farthest apart are {pair['a']} and {pair['b']}: D = {pair['shift']:.3f}, where "
-                f"random groups reach {null:.3f}."
-            ]
-    return []
-
-
-def ranked(shift: ShiftMatrix) -> list[dict[str, Any]]:
-    """Pairs with a D: those above a fair null first, then the other ones above theirs."""
-    pairs = [pair for pair in shift.pairs() if pair["shift"] is not None]
-    return sorted(
-        pairs,
-        key=lambda pair: (
-            not pair["distinguishable"],
-            pair["null_models_p95"] is None,
-            -pair["shift"],
-        ),
-    )
+def in_short(shifts: Mapping[str, ShiftMatrix]) -> list[str]:
+    """What moves the filters by more than chance, what does not, and what cannot be told."""
+    moved: list[str] = []
+    single: list[str] = []
+    not_moved: list[str] = []
+    untold: list[str] = []
+    for axis in AXES:
+        if axis.name not in shifts:
+            continue
+        found = Pairs.of(shifts[axis.name])
+        if not found.fair:
+            untold.append(axis.groups)
+            continue
+        few = found.fair < FEW_PAIRS
+        kept = not_moved if not found.moved else single if few else moved
+        kept.append(f"{axis.groups} ({found.fair_above:,} of {counted(found.fair, 'pair')})")
+    said = [
+        f"Filters differ by more than chance between {listed(moved, most=9)}." * bool(moved),
+        f"Where only few pairs can be tested, single ones differ: between {listed(single, most=9)}."
+        * bool(single),
+        f"Filters differ no more than by chance between {listed(not_moved, most=9)}."
+        * bool(not_moved),
+        f"There are too few networks to tell for {listed(untold, most=9)}." * bool(untold),
+    ]
+    return [sentence for sentence in said if sentence]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,9 +12,9 @@ import numpy as np
 
 from filterdb.figures import shift_boxes
 from filterdb.report.advice import SIGNS
-from filterdb.report.axes import AXES, Axis, Grouping, Pairs, compare, described, grouping
+from filterdb.report.axes import AXES, Axis, Grouping, compare, described, grouping, in_short
 from filterdb.report.contents import all_networks, degenerate, left_out, what_is_in_it
-from filterdb.report.layers import strip
+from filterdb.report.layers import MOST_CELLS, strip
 from filterdb.report.page import (
     Context,
     Page,
@@ -25,10 +26,11 @@ from filterdb.report.page import (
     render_page,
     section,
 )
+from filterdb.report.pairs import Pairs
 from filterdb.report.pictures import picture
 from filterdb.report.populations import patterns, quality, training
 from filterdb.report.selection import Selection
-from filterdb.report.words import compact
+from filterdb.report.words import compact, counted
 
 if TYPE_CHECKING:
     from filterdb.database import Database
@@ -72,9 +74,10 @@ def database_report(
     prepare()
     selection = Selection.read(database, where)
     steps = Steps(progress, len(AXES) + 3)
-    parts = [filled("verdict", "At a glance", "glance", glance(selection))]
-    if selection.layers:
-        parts += filter_parts(selection, steps)
+    shifts: dict[str, ShiftMatrix] = {}
+    parts = list(filter_parts(selection, steps, shifts)) if selection.layers else []
+    # What comes first rests on what comes later.
+    parts.insert(0, filled("verdict", "At a glance", "glance", glance(selection, shifts)))
     parts += kept(
         (
             section("left-out", "What was left out", "left_out", partial(left_out, selection)),
@@ -98,16 +101,18 @@ class Steps:
         self._done += 1
 
 
-def filter_parts(selection: Selection, steps: Steps) -> tuple[Section, ...]:
-    """The parts on networks and filters, of a database that has any."""
+def filter_parts(
+    selection: Selection, steps: Steps, shifts: dict[str, ShiftMatrix]
+) -> tuple[Section, ...]:
+    """The parts on networks and filters, of a database that has any; ``shifts`` is filled."""
     parts = [
         section("contents", "What is in it", "contents", partial(what_is_in_it, selection)),
-        section("degenerate", "Networks with a fault", "networks",
+        section("degenerate", "Degenerate networks", "networks",
                 partial(degenerate, selection)),
     ]  # fmt: skip
     steps("quality by depth")
     parts.append(section("depth", "Quality by depth", "pictures", partial(quality, selection)))
-    parts += shift_parts(selection, steps)
+    parts += shift_parts(selection, steps, shifts)
     steps("patterns")
     parts.append(
         section("patterns", "What the filters are made of", "pictures",
@@ -120,9 +125,10 @@ def filter_parts(selection: Selection, steps: Steps) -> tuple[Section, ...]:
     return kept(parts)
 
 
-def shift_parts(selection: Selection, steps: Steps) -> list[Section | None]:
-    """A part for each axis with groups, led by all of them side by side."""
-    shifts: dict[str, ShiftMatrix] = {}
+def shift_parts(
+    selection: Selection, steps: Steps, shifts: dict[str, ShiftMatrix]
+) -> list[Section | None]:
+    """A part for each axis with groups, led by all of them side by side; ``shifts`` is filled."""
     reasons: list[tuple[Axis, str]] = []
     parts: list[Section | None] = []
 
@@ -155,51 +161,58 @@ def reason_of(error: Exception) -> Context:
     return {"reason": str(error)}
 
 
-def glance(selection: Selection) -> Context:
+def glance(selection: Selection, shifts: Mapping[str, ShiftMatrix]) -> Context:
     """The database in a few sentences."""
     models = list(selection.models.values())
     verdicts = sorted(
         (model["verdict"] for model in models),
         key=lambda name: (name != "healthy", name != "undecided", name),
     )
-    healthy = verdicts.count("healthy")
     distinct = len({model["weights_hash"] for model in models})
-    sentences = []
-    if models:
-        filters = sum(row["n_filters"] for row in selection.layers)
-        sentences.append(
-            f"They have {len(selection.layers):,} convolution layers with "
-            f"{compact(filters)} filters."
-        )
+    sentences = in_short(shifts)
     if distinct < len(models):
         copies = len(models) - distinct
         verbs = ("has", "counts") if copies == 1 else ("have", "count")
         sentences.append(
-            f"{copies:,} {verbs[0]} the same weights as another one, and {verbs[1]} once."
+            f"{counted(copies, 'network')} {verbs[0]} the same weights as another one, and "
+            f"{verbs[1]} once."
         )
     if selection.where:
         sentences.append(f"Only what meets this condition is counted: {selection.where}")
+    tone = "good" if models and set(verdicts) == {"healthy"} else "open"
     return {
-        "headline": glance_headline(len(models), healthy),
+        "headline": glance_headline(Counter(verdicts)),
         "sentences": sentences,
-        "tone": "good" if models and 2 * healthy > len(models) else "open" if not models else "bad",
+        "tone": tone,
+        "sign": SIGNS[tone] if tone == "good" else "",
+        "why": bool(selection.layers) and not {"degenerate", "invalid"}.isdisjoint(verdicts),
         "strip": strip(verdicts) if verdicts else None,
+        "cells_seen": len(verdicts) <= MOST_CELLS,
         "signs": SIGNS,
         "facts": glance_facts(selection, models),
     }
 
 
-def glance_headline(models: int, healthy: int) -> str:
+def glance_headline(verdicts: Mapping[str, int]) -> str:
     """How many networks there are, and how many are healthy."""
+    healthy, degenerate, damaged = (
+        verdicts.get(name, 0) for name in ("healthy", "degenerate", "invalid")
+    )
+    models = sum(verdicts.values())
+    counts = [
+        (healthy, "looks healthy", "look healthy"),
+        (degenerate, "is degenerate", "are degenerate"),
+        (damaged, "is damaged", "are damaged"),
+        (models - healthy - degenerate - damaged, "cannot be judged", "cannot be judged"),
+    ]
     if not models:
         return "This database holds no networks yet."
     if models == 1:
-        return f"One network, which {'looks' if healthy else 'does not look'} healthy."
+        return f"One network, which {next(one for count, one, _ in counts if count)}."
     if healthy == models:
         return f"{models:,} networks, and all look healthy."
-    looks = "looks" if healthy == 1 else "look"
-    do = "does" if models - healthy == 1 else "do"
-    return f"{models:,} networks: {healthy:,} {looks} healthy, {models - healthy:,} {do} not."
+    said = [f"{count:,} {one if count == 1 else many}" for count, one, many in counts if count]
+    return f"{models:,} networks: {', '.join(said)}."
 
 
 def glance_facts(selection: Selection, models: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -249,8 +262,8 @@ def axes(
         "rows": rows,
         "picture": picture(
             partial(shift_boxes, shown),
-            caption="Each dot is a pair of groups: the higher, the farther apart. The orange line "
-            "is what random groups reach; only what lies above it means something.",
+            caption="The higher a pair of groups, the farther apart it is. Only what lies above "
+            "its random splits means something.",
         )
         if shown
         else None,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filterdb.report.advice import SIGNS, TONES
 from filterdb.report.layers import Strip, strip
-from filterdb.report.selection import Selection
-from filterdb.report.words import counted
+from filterdb.report.selection import Selection, is_untrained
+from filterdb.report.words import counted, listed
 from filterdb.stats.verdict import DEGENERATE
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ DEGENERATE_SHOWN = 40
 NETWORKS_SHOWN = 200
 REASONS_SHOWN = 30
 NAMES_SHOWN = 6
+WORST_SHOWN = 2
 COLUMNS = {
     "task": "Tasks",
     "visual_category": "Kinds of pictures",
@@ -53,7 +54,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class NetworkRow:
-    """A network in a table."""
+    """A network in a table; ``why`` names its worst layers, or is empty."""
 
     name: str
     verdict: str
@@ -63,6 +64,8 @@ class NetworkRow:
     layers: int
     filters: int
     strip: Strip | None
+    why: str
+    untrained: bool
 
 
 def what_is_in_it(selection: Selection) -> Context:
@@ -135,8 +138,9 @@ def degenerate(selection: Selection) -> Context:
     faults = Counter(row["verdict"] for row in selection.layers if row["verdict"] in DEGENERATE)
     return {
         "words": degenerate_words(len(bad), len(selection.models), faults),
-        "caption": "Networks of which half of the filters or more sit in layers with a fault, or "
-        "with values that are not numbers; the worst first. The strip shows their layers.",
+        "caption": "Networks of which half or more of the filters that can be judged sit in layers "
+        "with a fault, or with values that are not numbers; the worst first, each with the largest "
+        "of these layers. The strip shows its layers.",
         "rows": [network_row(model, selection) for model in bad[:DEGENERATE_SHOWN]],
         "total": len(bad),
         "folded": False,
@@ -148,7 +152,7 @@ def degenerate_words(bad: int, models: int, faults: Mapping[str, int]) -> str:
     """How many there are, and what is wrong with layers."""
     text = f"{bad:,} of {models:,} networks." if bad else "There is none."
     found = ", ".join(f"{n:,} {name}" for name, n in Counter(faults).most_common())
-    return f"{text} Of all layers, {found}." if found else text
+    return f"{text} Layers with a fault, in all networks: {found}." if found else text
 
 
 def all_networks(selection: Selection) -> Context:
@@ -177,7 +181,17 @@ def network_row(model: Mapping[str, Any], selection: Selection) -> NetworkRow:
         layers=len(layers),
         filters=sum(row["n_filters"] for row in layers),
         strip=strip([row["verdict"] for row in layers]) if layers else None,
+        why=worst_layers(layers) if model["verdict"] in ("degenerate", "invalid") else "",
+        untrained=is_untrained(model),
     )
+
+
+def worst_layers(layers: Sequence[Mapping[str, Any]]) -> str:
+    """The largest layers with a fault, damaged ones first, and what they have."""
+    bad = [row for row in layers if row["verdict"] in (*DEGENERATE, "invalid")]
+    bad.sort(key=lambda row: (row["verdict"] != "invalid", -row["n_filters"]))
+    named = [f"{row['name']} ({row['verdict']})" for row in bad]
+    return listed(named, most=WORST_SHOWN)
 
 
 def left_out(selection: Selection) -> Context:

@@ -75,16 +75,13 @@ def example(row: LayerCheck) -> Example:
         weights = row.layer.weights
     # What is next to nothing shows only beside the strongest of the layer.
     whole = row.verdict == "sparse"
-    shown = min(FILTERS_SHOWN, row.layer.n_filters)
-    number = f"{shown:,} of {row.layer.n_filters:,}" if shown < row.layer.n_filters else "All"
-    how = "all on one scale of colours" if whole else "each on a scale of its own"
     return Example(
         row.layer.name,
         row.verdict,
         TONES[row.verdict],
         picture(
             partial(filter_mosaic, weights, limit=FILTERS_SHOWN, scale="layer" if whole else "own"),
-            caption=f"{number} filters, the strongest first, {how}.",
+            caption="",  # all is in the picture
             alt=f"Filters of the layer {row.layer.name}: {seen(row)}",
         ),
     )

@@ -74,7 +74,7 @@ def table(network: Network, places: Places) -> tuple[list[LayerRow], dict[str, i
         left_out[verdict] = len(dropped)
         rows = [row for row in rows if row.layer.index not in dropped]
     if len(rows) > MOST_ROWS:
-        left_out["with a finding"] = len(rows) - MOST_ROWS
+        left_out["with a fault"] = len(rows) - MOST_ROWS
         rows = rows[:MOST_ROWS]
     return [layer_row(row, network, places) for row in rows], dict(left_out)
 

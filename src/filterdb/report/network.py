@@ -13,7 +13,7 @@ from filterdb.figures import cumulative_variance, eigenimages
 from filterdb.reading import Source
 from filterdb.reference import reference_population
 from filterdb.report import examples
-from filterdb.report.advice import SIGNS, TONES, findings, judgement
+from filterdb.report.advice import SIGNS, TONES, findings, judged_filters, judgement
 from filterdb.report.layers import strip_of, table
 from filterdb.report.page import (
     Context,
@@ -27,7 +27,7 @@ from filterdb.report.page import (
 )
 from filterdb.report.pictures import Picture, picture
 from filterdb.report.reading import Network, read_network
-from filterdb.report.standing import Places, charts, nearest, places, places_if_any
+from filterdb.report.standing import Places, charts, itself, nearest, places, places_if_any
 from filterdb.report.words import counted, percent, size
 from filterdb.stats.basis import Basis, fit_basis
 
@@ -66,16 +66,16 @@ def network_report(
     prepare()
     network = read_network(source, progress=progress)
     check = network.check
-    found = places_if_any(check)
+    found = places_if_any(network)
     if progress is not None:
         progress(len(check.layers), len(check.layers), "pictures")
     parts = [
         filled("verdict", "Verdict", "verdict", verdict(network)),
         section("advice", "What to do about it", "advice", partial(advice, network)),
-        section("standing", "Beside other networks", "standing", partial(standing, network)),
+        section("standing", "Beside other networks", "standing", partial(standing, network, found)),
         section("examples", "What its filters look like", "examples", partial(mosaics, network)),
         section("patterns", "What they are made of", "patterns", partial(patterns, network)),
-        section("layers", "Every layer", "layers", partial(all_layers, network, found)),
+        section("layers", "Every layer", "layers", partial(all_layers, network, found or {})),
         section("reading", "How it was read", "reading", partial(how_read, network)),
         section("words", "What the words mean", "words", dict),
     ]
@@ -86,14 +86,19 @@ def network_report(
 def verdict(network: Network) -> Context:
     """The verdict in plain words, and the layers at a glance."""
     check = network.check
+    judged = judged_filters(check)
     return {
         "judgement": judgement(check),
         "strip": strip_of(check),
         "signs": SIGNS,
         "facts": [
             ("layers", f"{len(check.layers):,}"),
-            ("filters", f"{check.file.n_filters:,}"),
-            ("in layers with a finding", percent(check.degenerate_share)),
+            (f"of {counted(check.file.n_filters, 'filter')} can be judged", f"{judged:,}"),
+            (
+                f"of {'that one' if judged == 1 else f'these {judged:,}'} sit in layers with a "
+                "fault",
+                percent(check.degenerate_share),
+            ),
             ("format", check.file.format),
         ],
     }
@@ -104,17 +109,20 @@ def advice(network: Network) -> Context:
     return {"findings": findings(network.check), "verdict": network.check.verdict, "signs": SIGNS}
 
 
-def standing(network: Network) -> Context:
+def standing(network: Network, found: Places | None) -> Context:
     """Where it stands among the reference population."""
     population = reference_population()
+    found = places(network) if found is None else found
     share = network.check.degenerate_share
-    near, size_compared = nearest(network)
+    own = itself(network)
     return {
         "summary": population.summary,
-        "whole": None if share is None else population.network_percentile(share),
-        "charts": charts(network.check, places(network.check)),
-        "near": near,
-        "size_compared": size_compared,
+        "share": share,
+        "judged": judged_filters(network.check),
+        "whole": None if share is None else population.network_percentile(share, without=own),
+        "charts": charts(network.check, found),
+        "itself": own,
+        "near": nearest(network, without=own),
     }
 
 
@@ -146,7 +154,8 @@ def patterns(network: Network) -> Context:
         words = explained(bases, name, summary.n)
         images = picture(
             partial(eigenimages, bases),
-            caption="The patterns that the filters are mixtures of, the most important first.",
+            caption="The patterns that the filters are mixtures of (eigenimages), the most "
+            "important first.",
             alt=words,
         )
         curve = None

@@ -12,7 +12,7 @@ from filterdb.errors import QueryError
 from filterdb.figures import cumulative_variance, eigenimages, quality_by_depth, training_curves
 from filterdb.report.axes import AXES, Axis
 from filterdb.report.pictures import picture
-from filterdb.report.selection import Row, Selection
+from filterdb.report.selection import Row, Selection, is_given, is_untrained
 from filterdb.report.words import capital, listed, percent, several
 from filterdb.stats.basis import Basis
 
@@ -35,7 +35,7 @@ def main_axis(selection: Selection) -> tuple[Axis, list[Any]] | None:
         filters: Counter[Any] = Counter()
         for row in selection.compared:
             filters[selection.value(row, axis.name)] += row["n_filters"]
-        values = [value for value, _ in filters.most_common() if value not in (None, "")]
+        values = [value for value, _ in filters.most_common() if is_given(value)]
         if len(values) > 1:
             return axis, values
     return None
@@ -120,8 +120,8 @@ def quality(selection: Selection) -> Context:
         "pictures": [
             picture(
                 partial(quality_by_depth, rows, by=by),
-                caption="Each dot is a layer, the line is the middle of its neighbours. Above: the "
-                "share of filters that are next to nothing. Below: their irregularity; 1 is noise.",
+                caption="Each dot is a layer. Above: the share of its filters that are next to "
+                "nothing (sparsity). Below: their irregularity (H / T_H).",
                 alt=worst_depth(rows),
             )
         ],
@@ -161,6 +161,10 @@ def training(selection: Selection) -> Context | None:
     words = f"{capital(several(len(runs), 'training run'))} with three epochs or more."
     if len(runs) > len(shown):
         words += f" Shown are the {len(shown)} with the most epochs."
+    if any(
+        is_untrained(model) for model in selection.models.values() if str(model.get("run")) in shown
+    ):
+        words += " Epoch 0 is before the training: filters are meant to read as random there."
     return {
         "words": [words],
         "pictures": [

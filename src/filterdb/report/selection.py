@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,6 +11,28 @@ from filterdb.database import Database
 from filterdb.errors import QueryError
 
 Row = dict[str, Any]
+UNKNOWN = "unknown"
+UNTRAINED = "none"
+"""As training data: the network was not trained."""
+
+
+def is_given(value: Any) -> bool:
+    """Whether a value of the metadata says anything."""
+    return value is not None and str(value).strip().casefold() not in ("", UNKNOWN)
+
+
+def is_untrained(model: Mapping[str, Any]) -> bool:
+    """Whether the metadata say that a network was not trained: no data, or epoch 0.
+
+    One that began with another's weights was.
+    """
+    if str(model.get("pretraining_dataset") or UNTRAINED).strip().casefold() not in (
+        UNTRAINED,
+        UNKNOWN,
+    ):
+        return False
+    data = str(model.get("training_dataset") or "").strip().casefold()
+    return data == UNTRAINED or model.get("epoch") == 0
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from filterdb.checking import Check, LayerCheck
 from filterdb.errors import QueryError
 from filterdb.reference import NearNetwork, Percentile, reference_population
+from filterdb.reference.networks import Network as ReferenceNetwork
 from filterdb.report.advice import TONES
 from filterdb.report.reading import Network
+from filterdb.report.words import percent
+from filterdb.stats.shift import FEW_FILTERS
 
 Places = dict[tuple[int, str], Percentile]
 """A layer's index and a measure -> its place among reference layers."""
@@ -19,16 +21,18 @@ NEAREST = 5
 MEASURES = {
     "sparsity": (
         "Filters next to nothing",
-        "Share of a layer's filters that are next to nothing. High is wasteful.",
+        "What is next to nothing costs time and room and does no work: the lower, the better used "
+        "is the layer.",
     ),
     "entropy_ratio": (
         "Irregularity of the patterns",
-        "How varied the filters are, measured by what noise of the same size has. Very low means "
-        "that they repeat one another, 100 % means noise.",
+        "Very low means that the filters repeat one another; 100 % and more is what random "
+        "numbers have.",
     ),
     "orthogonality": (
         "Independence of the outputs",
-        "Whether the outputs of a layer see different things. High is economical.",
+        "1 means that every output of a layer sees something else; the lower, the more of them "
+        "repeat one another.",
     ),
 }
 """Measure -> its title, and what it says."""
@@ -63,11 +67,12 @@ class Chart:
     dots: tuple[Dot, ...]
 
 
-def places(check: Check) -> Places:
-    """The place of every layer in every measure, where it has one."""
+def places(network: Network) -> Places:
+    """The place of every layer in every measure, where it has one, among other networks' layers."""
     population = reference_population()
+    own = itself(network)
     found: Places = {}
-    for row in check.layers:
+    for row in network.check.layers:
         for measure in MEASURES:
             place = population.percentile(
                 measure,
@@ -75,18 +80,19 @@ def places(check: Check) -> Places:
                 depth=row.layer.conv_depth_norm,
                 kernel=row.layer.kernel,
                 kind=row.layer.kind,
+                without=own,
             )
             if place is not None:
                 found[row.layer.index, measure] = place
     return found
 
 
-def places_if_any(check: Check) -> Places:
-    """The places, or none where the reference fails: the section on it then says why."""
+def places_if_any(network: Network) -> Places | None:
+    """The places, or None where the reference fails: the section on it then says why."""
     try:
-        return places(check)
+        return places(network)
     except Exception:
-        return {}
+        return None
 
 
 def charts(check: Check, found: Places) -> tuple[Chart, ...]:
@@ -95,9 +101,9 @@ def charts(check: Check, found: Places) -> tuple[Chart, ...]:
     for measure, (title, meaning) in MEASURES.items():
         rows = [row for row in check.layers if (row.layer.index, measure) in found]
         if rows:
-            dots = tuple(dot(row, found[row.layer.index, measure]) for row in rows)
-            middle = float(np.median([place.share for place in dots]))
-            made.append(Chart(title, meaning, typical(middle, len(rows)), dots))
+            rows_places = [(row, found[row.layer.index, measure]) for row in rows]
+            dots = tuple(dot(row, place) for row, place in rows_places)
+            made.append(Chart(title, meaning, typical(measure, rows_places), dots))
     return tuple(made)
 
 
@@ -106,27 +112,80 @@ def dot(row: LayerCheck, place: Percentile) -> Dot:
     return Dot(row.layer.conv_depth_norm, place.share, TONES[row.verdict])
 
 
-def typical(middle: float, layers: int) -> str:
-    """The middle of the layers' places in words."""
-    what = "The layer" if layers == 1 else f"The typical one of its {layers:,} layers"
-    percent = round(100 * middle)
-    if 40 <= percent <= 60:
-        return f"{what} is in the middle of the field (rank {percent} of 100)."
-    return f"{what} is rather {'high' if percent > 60 else 'low'}: rank {percent} of 100."
+def typical(measure: str, rows: Sequence[tuple[LayerCheck, Percentile]]) -> str:
+    """The layer with the middle place, its value and its place, as a sentence."""
+    ranked = sorted(rows, key=lambda item: item[1].share)
+    row, place = ranked[(len(ranked) - 1) // 2]
+    value = value_words(measure, getattr(row.quality, measure))
+    who = "The layer" if len(rows) == 1 else f"The middle one of its {len(rows):,} layers"
+    return f"{who} has {value}, {place.words}."
 
 
-def nearest(network: Network) -> tuple[tuple[NearNetwork, ...], str]:
-    """The reference networks with the nearest filters, and of what kernel size; or why none."""
+def value_words(measure: str, value: float) -> str:
+    """A layer's measure, as one has it."""
+    if measure == "sparsity":
+        return f"{percent(value) if value else 'no'} filters next to nothing".replace(
+            "% filters", "% of its filters"
+        )
+    if measure == "entropy_ratio":
+        return f"{percent(value)} of the irregularity of random numbers"
+    return f"an independence of {value:.2f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """The reference networks nearest to a network.
+
+    Attributes
+    ----------
+    networks
+        The nearest first; none where they cannot be told.
+    words
+        What was compared, or why nothing was.
+    """
+
+    networks: tuple[NearNetwork, ...]
+    words: str
+
+
+def itself(network: Network) -> ReferenceNetwork | None:
+    """The reference network that has the very same filters: D is exactly 0, of any size."""
     population = reference_population()
-    reason = "It has no filters with a shape to compare."
     for kernel in network.sizes:
         summary = network.sums[kernel]
-        try:
-            found = population.nearest(
-                summary.coarse(), kernel=kernel, basis_id=summary.basis_id, n=NEAREST
-            )
-        except QueryError as error:
-            reason = str(error)
+        if population.basis_ids.get(kernel) != summary.basis_id:
             continue
-        return found, "{}×{}".format(*kernel)
-    return (), reason
+        for near in population.nearest(
+            summary.coarse(), kernel=kernel, basis_id=summary.basis_id, n=1
+        ):
+            if near.shift == 0 and near.filters == summary.n:
+                return near.model
+    return None
+
+
+def nearest(network: Network, *, without: ReferenceNetwork | None) -> Near:
+    """The reference networks with the nearest filters, of the size that most filters have."""
+    if not network.sizes:
+        return Near((), "It has no filters with a shape to compare.")
+    population = reference_population()
+    kernel = network.sizes[0]
+    summary, size = network.sums[kernel], "{}×{}".format(*kernel)
+    if summary.n < FEW_FILTERS:
+        return Near(
+            (),
+            f"Most of its filters with a shape are {size}, {summary.n:,} of them. Of fewer than "
+            f"{FEW_FILTERS:,}, D is mostly chance: nothing is compared.",
+        )
+    try:
+        found = population.nearest(
+            summary.coarse(), kernel=kernel, basis_id=summary.basis_id, n=NEAREST + 1,
+            least=FEW_FILTERS,
+        )  # fmt: skip
+    except QueryError as error:
+        return Near((), f"Most of its filters with a shape are {size}. {error}")
+    others = tuple(row for row in found if row.model != without)[:NEAREST]
+    words = (
+        f"Compared are the {summary.n:,} filters of {size}, the size that most have, with "
+        f"networks that have {FEW_FILTERS:,} or more of it: of fewer, D is mostly chance."
+    )
+    return Near(others, words if others else f"No other network has enough filters of {size}.")
