@@ -77,8 +77,12 @@ def write(
     inclusive: bool = True,
     version: str = "1.0.0",
     chunks: int | None = None,
+    missing: str = "nan",
 ) -> Path:
-    """Write it; ``meta`` is fixed | table | columns, ``text`` the type of pandas for texts."""
+    """Write it; ``meta`` is fixed | table | columns, ``text`` the type of pandas for texts.
+
+    ``missing`` stands for a text that is missing, in a table.
+    """
     import h5py
     import pandas as pd
 
@@ -99,7 +103,8 @@ def write(
         if meta == "columns":
             frame.to_hdf(path, key="meta", mode="w", format="table", data_columns=True)
         else:
-            frame.to_hdf(path, key="meta", mode="w", format=meta, index=False)
+            rep = {} if meta == "fixed" else {"nan_rep": missing}
+            frame.to_hdf(path, key="meta", mode="w", format=meta, index=False, **rep)
     filters = data.filters.astype(dtype)
     with h5py.File(path, "a") as file:
         file.create_dataset(

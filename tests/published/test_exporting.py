@@ -95,6 +95,28 @@ def test_what_is_written_is_what_the_published_file_had(
     assert (ours["Paper"] == theirs["Paper"].fillna("")).all()
 
 
+@pytest.mark.parametrize("word", ["nan", "NaN", "None", "nan~"])
+def test_words_that_pandas_takes_for_nothing(tmp_path: Path, word: str) -> None:
+    data = synthetic()
+    change = {"Name": word, "layer_id": word, "Training-Dataset": word}
+    data.rows[0] |= change
+    for row in data.rows[1:10]:
+        row |= {name: value for name, value in change.items() if name != "layer_id"}
+    file = write(tmp_path / "dataset.h5", data, missing="nothing")
+    import_dataset(tmp_path / "first", file, jobs=1)
+    assert Database(tmp_path / "first").models()[0]["name"] == word
+    export(tmp_path / "first", tmp_path / "out.h5")
+    import_dataset(tmp_path / "second", tmp_path / "out.h5", jobs=1)
+    assert content(tmp_path / "second") == content(tmp_path / "first")
+
+
+def test_what_an_export_is_for(tmp_path: Path, imported: Path) -> None:
+    notes = {name: export(imported, tmp_path / name).note for name in ("out", "out.h5")}
+    assert all(note.endswith("copy its folder.") for note in notes.values())
+    assert "kind unknown" in notes["out.h5"]
+    assert "for other programs" in notes["out"]
+
+
 def test_the_published_layout_leaves_out_other_kernels(tmp_path: Path, mixed: Path) -> None:
     result = export(mixed, tmp_path / "out.h5", dtype="float32")
     layers = Database(mixed).layers()
@@ -160,7 +182,7 @@ def test_large_layers_are_written_in_several_row_groups(
     np.testing.assert_array_equal(values.reshape(-1, 3, 3), data.filters)
 
 
-def test_safetensors_make_the_same_database_again(tmp_path: Path, mixed: Path) -> None:
+def test_safetensors_hold_the_same_weights(tmp_path: Path, mixed: Path) -> None:
     from safetensors.numpy import load_file
 
     result = export(mixed, tmp_path / "out")

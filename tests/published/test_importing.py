@@ -161,6 +161,42 @@ def test_lost_weights_are_restored(tmp_path: Path, data: Synthetic) -> None:
     assert_same_filters(Database(tmp_path / "db"), data)
 
 
+@pytest.mark.parametrize("chunks", [None, 100])
+def test_a_repaired_download_is_taken_in(
+    tmp_path: Path, data: Synthetic, chunks: int | None
+) -> None:
+    """Whichever filter was damaged, what the file has now is in the database afterwards."""
+    sound = write(tmp_path / "sound.h5", data, chunks=chunks)
+    for place in (5, 700):  # in the middle of a layer: of the first model, and of another
+        filters = data.filters.copy()
+        filters[place] += 1
+        damaged = write(tmp_path / "damaged.h5", replace(data, filters=filters), chunks=chunks)
+        db = Database(tmp_path / f"db {place}")
+        import_dataset(db.path, damaged, jobs=1)
+        result = import_dataset(db.path, sound, jobs=2)
+        assert (result.added, result.unchanged) == (1, 4)
+        (new,) = (row for row in result.models if row.status == "added")
+        assert "1 networks were there with other filters" in result.notes[-1]
+        assert repr(new.name) in result.notes[-1]
+        old = next(row for row in db.models() if row["published_id"] == new.id)
+        db.remove(old["id"])
+        assert_same_filters(db, data)
+        again = import_dataset(db.path, sound, jobs=1)
+        assert (again.added, again.unchanged, len(again.notes)) == (0, 5, 1)
+
+
+def test_columns_with_names_of_the_catalogue(tmp_path: Path, data: Synthetic) -> None:
+    names = ("id", "published_id", "Published_Task", "sha256", "path", "model")
+    rows = [row | {name: f"{name} of {row['model_id']}" for name in names} for row in data.rows]
+    path = write(tmp_path / "dataset.h5", replace(data, rows=rows))
+    result = import_dataset(tmp_path / "db", path, jobs=1)
+    assert (result.added, result.left_out_columns) == (5, {})
+    for row in Database(tmp_path / "db").models():
+        assert row["published_task"] == row["published_task"].strip() != ""
+        for name in names:
+            assert row[result.renamed_columns[name]] == f"{name} of {row['published_id']}"
+
+
 def test_float64_that_float32_cannot_hold_is_noted(tmp_path: Path, data: Synthetic) -> None:
     finer = replace(data, filters=data.filters * (1 + 1e-9))
     import_dataset(tmp_path / "db", write(tmp_path / "dataset.h5", finer), jobs=1)
@@ -173,7 +209,17 @@ def test_narrowing_of_what_is_no_number() -> None:
     values = np.array([np.nan, np.inf, 1e300, 0.0, -0.0, 1e-320, 1.5])
     result = narrowing.narrow(values)
     np.testing.assert_array_equal(result, [np.nan, np.inf, np.inf, 0, 0, 0, 1.5])
-    assert narrowing.layers == 1
+    assert (narrowing.layers, narrowing.overflowed) == (1, 1)
+    assert narrowing.error == 1  # 1e-320 became 0
+    note = str(narrowing.note("float64"))
+    assert note.endswith("; 1 of them overflowed: they became infinite.")
+    assert "inf " not in note
+    narrowing = Narrowing()
+    narrowing.narrow(np.array([1e39, -1e300]))
+    assert narrowing.note("float64") == (
+        "Its float64 values were rounded to float32 in 1 layers; 2 of them overflowed: they "
+        "became infinite."
+    )
 
 
 DAMAGE = {

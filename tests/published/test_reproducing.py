@@ -151,8 +151,10 @@ def test_from_the_file_through_a_temporary_database(
     path = write(tmp_path / "dataset.h5", data)
     steps: list[tuple[int, int, str]] = []
     result = reproduce(path, jobs=1, progress=lambda *now: steps.append(now))
-    assert result.to_dict() | {"notes": []} == reproduce(db, jobs=1).to_dict()
+    expected = reproduce(db, jobs=1)
+    assert result.to_dict() | {"notes": list(expected.notes)} == expected.to_dict()
     assert "inclusive" in result.notes[0]
+    assert result.notes[1:] == expected.notes
     assert steps
     assert list((tmp_path / "temporary").iterdir()) == []
     reproduce(path, db=tmp_path / "kept", jobs=1)
@@ -180,6 +182,23 @@ def test_a_database_with_other_networks_and_both_versions(tmp_path: Path, data: 
     assert {comparison.by: comparison.source for comparison in second.comparisons}[
         "depth_decile"
     ] == ""
+
+
+def test_another_version_is_refused_before_anything_is_imported(
+    tmp_path: Path, data: Synthetic
+) -> None:
+    path = write(tmp_path / "dataset.h5", data)
+    with pytest.raises(QueryError, match=r"version 1\.0\.0 of the data set, not 0\.1\.0"):
+        reproduce(path, db=tmp_path / "db", version="0.1.0", jobs=1)
+    assert not (tmp_path / "db").exists()
+    assert reproduce(path, db=tmp_path / "db", version="1.0.0", jobs=1).version == "1.0.0"
+
+
+def test_filters_of_zeros(tmp_path: Path, data: Synthetic) -> None:
+    zeros = Synthetic(np.zeros_like(data.filters), data.rows, data.layers)
+    result = reproduce(write(tmp_path / "dataset.h5", zeros), jobs=1)  # warnings are errors
+    for comparison in result.comparisons:
+        np.testing.assert_allclose(comparison.matrix, 0, atol=1e-12)
 
 
 def test_layers_that_are_not_finite_are_left_out(tmp_path: Path, data: Synthetic) -> None:

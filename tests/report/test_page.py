@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from base64 import b64decode, b64encode
 from hashlib import sha256
@@ -199,3 +200,16 @@ def test_written_whole_or_not_at_all(tmp_path: Path) -> None:
         write_report("\udcff", target)
     assert target.read_bytes() == "<p>é</p>".encode()
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_written_through_a_link_and_over_files_only(tmp_path: Path) -> None:
+    link, target, fifo = (tmp_path / name for name in ("link.html", "page.html", "fifo.html"))
+    link.symlink_to(target)
+    write_report("<p></p>", link)
+    assert link.is_symlink()
+    assert target.read_text() == "<p></p>"
+    os.mkfifo(fifo)
+    with pytest.raises(OSError, match="no regular file"):
+        write_report("<p></p>", fifo)
+    assert fifo.is_fifo()
+    write_report("<p></p>", tmp_path / f"{'x' * 245}.html")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
 from keyword import iskeyword
+from types import FrameType
+from typing import TextIO
 
 import click
 
 from filterdb._version import __version__
-from filterdb.errors import FilterDBError, ReadError, StoreError
+from filterdb.errors import DamagedStoreError, ExportError, FilterDBError, ReadError, StoreError
 
 # Command -> module and one line for `filterdb --help`, which thus imports none of them.
 COMMANDS = {
@@ -39,6 +44,12 @@ COMMANDS = {
 
 DONE, GATE_SAID_NO, WRONG_USAGE, SOME_FAILED = 0, 1, 2, 3
 """Exit statuses, the same for every command."""
+INTERRUPTED, TERMINATED = 128 + 2, 128 + 15
+"""Exit statuses after Ctrl-C and after SIGTERM, as shells have them."""
+
+
+class Terminated(BaseException):
+    """SIGTERM came: an exception, so that temporary files are removed on the way out."""
 
 
 class LazyGroup(click.Group):
@@ -65,7 +76,7 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit status: 0 done; 1 a gate said no; 2 wrong usage; 3 some inputs failed.",
+    epilog="Exit status: 0 done; 1 a gate said no; 2 wrong usage; 3 inputs or outputs failed.",
 )
 @click.version_option(__version__, prog_name="filterdb")
 def cli() -> None:
@@ -82,21 +93,61 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that lacks a letter shows its code; that is no reason to fail.
             stream.reconfigure(errors="backslashreplace")
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, terminate)
     try:
         # Outside its standalone mode click hands the status of `Exit` back.
         status = cli.main(standalone_mode=False) or DONE
-    except SystemExit:
+        if sys.stdout is not None:  # closed, as by `>&-`
+            sys.stdout.flush()
+    except (SystemExit, BrokenPipeError):
         # There click exits only when the reader of a pipe has gone (`filterdb models DB | head`),
         # which is no error.
         status = DONE
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):
+            error.show()
         status = error.exit_code
     except click.Abort:
-        click.echo("Interrupted. What was finished is kept.", err=True)
-        status = 130
+        say("Interrupted. What was finished is kept.")
+        status = INTERRUPTED
+    except Terminated:
+        say("Terminated. What was finished is kept.")
+        status = TERMINATED
     except FilterDBError as error:
-        click.echo(f"Error: {error}", err=True)
-        failed = isinstance(error, ReadError) or type(error) is StoreError
-        status = SOME_FAILED if failed else WRONG_USAGE
+        say(f"Error: {error}")
+        status = SOME_FAILED if is_failure(error) else WRONG_USAGE
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        say(f"Error: The system refused to read or write ({place}{error.strerror or error}).")
+        status = SOME_FAILED
+    if sys.stdout is not None:
+        drain(sys.stdout)
     sys.exit(status)
+
+
+def is_failure(error: FilterDBError) -> bool:
+    """Whether an input or an output failed; if not, the command was called wrongly."""
+    if isinstance(error, ExportError):  # refused by us, or by the system
+        return isinstance(error.__cause__, OSError)
+    return isinstance(error, ReadError | DamagedStoreError) or type(error) is StoreError
+
+
+def terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    """Turn SIGTERM into an exception; a second one, as `timeout` sends, is the same wish."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Terminated
+
+
+def say(text: str) -> None:
+    """Print to stderr, if there is still any."""
+    with suppress(OSError):
+        click.echo(text, err=True)
+
+
+def drain(stream: TextIO) -> None:
+    """Write out what a stream holds; if that fails, Python need not try again on its way out."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

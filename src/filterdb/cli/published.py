@@ -35,9 +35,9 @@ jobs_option = click.option(
 def import_(db: str, dataset: str, jobs: int | None, as_json: bool) -> None:  # noqa: FBT001
     """Take the published CNN Filter DB (dataset.h5) into the database DB, created if new.
 
-    Both versions, v1.0.0 and v0.1.0. A network that is there already is left as it is; an
-    interrupted import is completed by running it again. The database takes half the room of a
-    float64 file.
+    Both versions, v1.0.0 and v0.1.0. A network that is there already, filter by filter, is left
+    as it is; an interrupted import is completed by running it again. The database takes half the
+    room of a float64 file.
     """
     from filterdb.cli.output import print_json, progress_bar
     from filterdb.published.importing import import_dataset
@@ -106,10 +106,13 @@ def export(
 ) -> None:
     """Write the database DB, or some of its layers, to OUT for other programs.
 
+    It is no way to keep a database or to move it: for that, copy its folder. What is exported
+    and taken in again has lost kinds of layers.
+
     OUT.h5 is in the layout of the published CNN Filter DB (3x3 layers only). OUT.parquet is a
     folder: filters_3x3.parquet with a row a filter, and so on for each kernel size,
     models.parquet and layers.parquet. Any other OUT is a folder of safetensors, one a model, with
-    models.csv and layers.csv.
+    models.csv and layers.csv. OUT cannot lie in a database.
     """
     from filterdb.cli.output import counted, plain, print_json, progress_bar, show
     from filterdb.published.exporting import export as write
@@ -133,6 +136,7 @@ def export(
     )
     for reason, count in result.left_out.items():
         show(f"{counted(count, 'layer')} left out: {reason}.", indent=2)
+    show(plain(result.note), indent=2)
 
 
 @click.command()

@@ -29,6 +29,7 @@ def report(source: Path, target: Path, where: str | None, title: str | None) -> 
     """
     from filterdb.cli.output import plain, progress_bar, show
     from filterdb.database import open_database
+    from filterdb.errors import ExportError
     from filterdb.report import database_report, network_report, write_report
     from filterdb.report.words import size
     from filterdb.store.connection import exists
@@ -44,7 +45,7 @@ def report(source: Path, target: Path, where: str | None, title: str | None) -> 
         path = write_report(html, target)
     except OSError as error:
         msg = f"The page {str(target)!r} cannot be written ({error.strerror or error})."
-        raise click.ClickException(msg) from error
+        raise ExportError(msg) from error
     show(f"{plain(path)}: {size(path.stat().st_size)}")
 
 
@@ -54,12 +55,19 @@ def check_wishes(source: Path, target: Path, *, where: str | None, is_database: 
     Raises
     ------
     click.UsageError
-        The folder of OUT is missing, SOURCE is a folder and no database, or ``--where`` stands
-        beside a file.
+        The folder of OUT is missing, OUT cannot be such a file or is a part of a database,
+        SOURCE is a folder and no database, or ``--where`` stands beside a file.
     """
+    from filterdb.errors import ExportError
+    from filterdb.store.output import output_file
+
     if not target.parent.is_dir():
         msg = f"The folder {str(target.parent)!r} does not exist. Create it, or choose another."
         raise click.BadParameter(msg, param_hint="--output")
+    try:
+        output_file(target)
+    except ExportError as error:
+        raise click.BadParameter(str(error), param_hint="--output") from error
     if is_database:
         return
     if source.is_dir():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from io import BytesIO
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from filterdb.errors import ExportError
 from filterdb.extras import require
@@ -45,14 +46,29 @@ def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = DPI) -> Pat
     """
     path = Path(path)
     kind = format_of(path)
-    content = render(figure, kind, dpi=dpi)
-    draft = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
+    write_whole(render(figure, kind, dpi=dpi), path)
+    return path
+
+
+def write_whole(content: bytes, path: Path) -> None:
+    """Write a file, complete or not at all; through a link, what it leads to.
+
+    Raises
+    ------
+    OSError
+        It cannot be written, or is there and is no regular file.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():  # links that lead to one another
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    if path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, "it is there and is no regular file", str(path))
+    draft = target.with_name(f".filterdb-{token_hex(8)}.tmp")  # short, however long the name is
     try:
         draft.write_bytes(content)
-        draft.replace(path)
+        draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
-    return path
 
 
 def format_of(path: str | os.PathLike[str]) -> str:

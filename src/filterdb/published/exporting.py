@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from typing import Any, Literal, get_args
 
 from filterdb.errors import ExportError, FilterDBError
 from filterdb.published.selection import Selection, select
+from filterdb.store.output import output_outside
 
 PathLike = str | os.PathLike[str]
 Progress = Callable[[int, int, str], None]
@@ -23,6 +25,17 @@ Precision = Literal["float64", "float32"]
 SUFFIXES: dict[str, Layout] = {".h5": "hdf", ".hdf5": "hdf", ".parquet": "parquet"}
 OWN_FILES = ("models.csv", "layers.csv", "*.safetensors", "*.parquet")
 """All that a folder of an earlier export can hold; any other is never replaced."""
+COPY = "To keep a database, or to move it, copy its folder."
+PURPOSE: dict[Layout, str] = {
+    "hdf": "The layout has no kinds of layers: imported again, every layer is of kind unknown. ",
+    "parquet": "It is for other programs, and cannot be ingested again. ",
+    "safetensors": (
+        "It is for other programs: names and shapes do not tell the kind of every layer, so that "
+        "`filterdb ingest` does not make the same database of it again. "
+    ),
+}
+ERRNO = re.compile(r"errno = (\d+)")
+"""How libhdf5 words the reason of the system, among much else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +50,8 @@ class ExportResult:
         How many of each.
     left_out
         Why layers are not in it -> how many.
+    note
+        What it is good for, and what it is not.
     """
 
     path: str
@@ -45,6 +60,7 @@ class ExportResult:
     layers: int
     filters: int
     left_out: dict[str, int]
+    note: str
 
     def to_dict(self) -> dict[str, Any]:
         """The result as in the JSON of ``filterdb export``."""
@@ -63,11 +79,16 @@ def export(
 ) -> ExportResult:
     """Write a database, or some of its layers, for other programs; one layer in memory at a time.
 
+    It is no way to keep a database, nor to move it: for that, copy its folder.
+
     ``hdf`` is the layout of the published data set v1.0.0: ``/filters`` of shape ``(N, 3, 3)``
-    and ``/meta``, 3x3 layers only (needs the extra ``hdf``). ``parquet`` is a folder with one
+    and ``/meta``, 3x3 layers only (needs the extra ``hdf``); `filterdb import` takes it in again,
+    every layer as of kind "unknown", as the layout has no kinds. ``parquet`` is a folder with one
     row a filter in ``filters_3x3.parquet`` and so on for each kernel size, and the catalogue in
     ``models.parquet`` and ``layers.parquet`` (extra ``parquet``). ``safetensors`` is a folder with
-    one file a model, ``models.csv`` and ``layers.csv``: `filterdb ingest` takes it in again.
+    one file a model, ``models.csv`` and ``layers.csv``; it holds all weights, but a file's names
+    and shapes do not tell the kind of every layer: `filterdb ingest` does not make the same
+    database of it again.
 
     What is written has its name only when it is complete.
 
@@ -91,7 +112,8 @@ def export(
     Raises
     ------
     ExportError
-        There is something at ``out`` already, or nothing can be written there.
+        There is something at ``out`` already, it lies in a database, or nothing can be written
+        there: then it was raised from an OSError.
     QueryError
         ``where`` is not valid, or holds for no layer.
     MissingExtraError
@@ -99,7 +121,7 @@ def export(
     DatabaseNotFoundError, DamagedStoreError
         The database cannot be read.
     """
-    place, target = Path(folder), Path(os.path.abspath(out))  # noqa: PTH100  (links stay links)
+    place, target = Path(folder), output_outside(out)
     layout = layout or SUFFIXES.get(target.suffix.lower(), "safetensors")
     if layout not in get_args(Layout) or dtype not in get_args(Precision):
         msg = f"layout is one of {', '.join(get_args(Layout))}; dtype float64 or float32."
@@ -117,7 +139,13 @@ def export(
     with complete_or_nothing(target) as draft:
         _write(chosen, draft, layout, dtype, _counting(chosen, progress))
     return ExportResult(
-        str(out), layout, len(chosen.models), chosen.layers, chosen.filters, chosen.left_out
+        str(out),
+        layout,
+        len(chosen.models),
+        chosen.layers,
+        chosen.filters,
+        chosen.left_out,
+        PURPOSE[layout] + COPY,
     )
 
 
@@ -159,7 +187,7 @@ def check_target(target: Path, database: Path, *, is_folder: bool, force: bool) 
     ExportError
         Something is there: always where it is not what an export writes.
     """
-    if not target.exists() and not target.is_symlink():
+    if not target.exists():
         return
     replaceable = target.is_file() if not is_folder else _is_export(target)
     if target.resolve() in (database.resolve(), *database.resolve().parents) or not replaceable:
@@ -189,7 +217,7 @@ def complete_or_nothing(target: Path) -> Iterator[Path]:
     ExportError
         The disk is full, or cannot be written.
     """
-    draft = target.with_name(f".{target.name}.{token_hex(8)}.tmp")
+    draft = target.with_name(f".filterdb-{token_hex(8)}.tmp")  # short, however long the name is
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield draft
@@ -198,10 +226,17 @@ def complete_or_nothing(target: Path) -> Iterator[Path]:
     except FilterDBError:  # some are an OSError, too
         raise
     except OSError as error:
-        msg = f"{target} cannot be written: {error.strerror or error}. Nothing was left there."
+        msg = f"{target} cannot be written: {refusal(error)}. Nothing was left there."
         raise ExportError(msg) from error
     finally:
         _remove(draft)
+
+
+def refusal(error: OSError) -> str:
+    """Why the system refused, in its words; libraries wrap them in many lines of their own."""
+    told = ERRNO.search(str(error))
+    number = error.errno or (int(told[1]) if told else None)
+    return os.strerror(number) if number else str(error).strip().splitlines()[-1]
 
 
 def _sync(draft: Path) -> None:
@@ -216,7 +251,7 @@ def _put_in_place(draft: Path, target: Path) -> None:
     if not target.is_dir():
         draft.replace(target)
         return
-    aside = target.with_name(f".{target.name}.{token_hex(8)}.old")
+    aside = target.with_name(f".filterdb-{token_hex(8)}.old")
     target.rename(aside)
     try:
         draft.rename(target)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from filterdb.errors import ReadError, StoreError
 from filterdb.ingest.workers import guarded, in_turn
-from filterdb.published.frame import read_frame
+from filterdb.published.frame import Frame, read_frame
 from filterdb.published.hdf5 import PublishedFile
-from filterdb.published.intake import identity, prepare
+from filterdb.published.intake import filters_read, identity, prepare, with_filters
 from filterdb.published.layout import Layout, PublishedModel, read_layout
 from filterdb.published.naming import OWN, Naming, name_published
 from filterdb.store.catalogue import Catalogue, Kept, NewModel
@@ -145,7 +145,9 @@ def import_dataset(
     Reads v1.0.0 and v0.1.0: ``/filters`` or ``/filter`` of shape ``(N, 3, 3)`` or ``(N, 9)``,
     any floating point type, and ``/meta`` as pandas writes it. Neither pandas nor PyTables is
     needed, and nothing that the file has pickled is run. Each network is there as a whole or not
-    at all; after an interruption the same call completes the rest.
+    at all; after an interruption the same call completes the rest. What is there already, filter
+    by filter, is left as it is; a network that is there with other filters, as after a damaged
+    download, is added beside it, and a note says so.
 
     Parameters
     ----------
@@ -178,10 +180,8 @@ def import_dataset(
     place, path = Path(folder), Path(dataset)
     try:
         with PublishedFile.open(path) as file:
-            frame = read_frame(file.attributes, file.parts)
-            layout = read_layout(frame, file.count)
-            naming = name_published(_kept(frame.columns, layout))
-            rows = _take_in(place, file, layout, naming, jobs or available_cores(), progress)
+            frame, layout, naming = read_table(file)
+            run = _take_in(place, file, layout, naming, jobs or available_cores(), progress)
     except ReadError as error:
         raise error.at(file=str(path)) from error.__cause__
     varying = dict.fromkeys(layout.varying, "it differs between the layers of a network")
@@ -191,11 +191,24 @@ def import_dataset(
         dtype=file.dtype.name,
         filters=file.count,
         ends=layout.ends,
-        models=tuple(rows),
-        notes=tuple(notes_on(layout)),
+        models=tuple(run.rows),
+        notes=(*notes_on(layout), *run.notes(place)),
         renamed_columns=naming.renamed,
         left_out_columns=frame.left_out | varying,
     )
+
+
+def read_table(file: PublishedFile) -> tuple[Frame, Layout, Naming]:
+    """What the table of layers says, which filters are whose, and what the columns are called.
+
+    Raises
+    ------
+    UnsupportedFormatError, CorruptFileError
+        It cannot be understood.
+    """
+    frame = read_frame(file.attributes, file.parts)
+    layout = read_layout(frame, file.count)
+    return frame, layout, name_published(_kept(frame.columns, layout))
 
 
 def _kept(columns: dict[str, Any], layout: Layout) -> list[str]:
@@ -226,13 +239,14 @@ def _take_in(
     naming: Naming,
     jobs: int,
     progress: Progress | None,
-) -> list[ImportedModel]:
+) -> _Run:
     """Commit network after network, in the file's order, whatever the number of jobs is."""
     create(place)
     with ingesting(place), Catalogue(place) as catalogue:
         catalogue.ensure_columns([*naming.columns.values(), *OWN])
-        known = {item.sha256 for items in catalogue.known_files().values() for item in items}
-        run = _Run(catalogue, naming, file.path.absolute())
+        files = catalogue.known_files()
+        known = {main: {item.sha256 for item in items} for main, items in files.items()}
+        run = _Run(catalogue, naming, file.path.absolute(), frozenset(known))
 
         def look(model: PublishedModel, _: object) -> Outcome:
             return guarded(partial(_outcome, place, file, model, known))
@@ -251,14 +265,18 @@ def _take_in(
                 run.conclude()
             raise
         run.conclude()
-        return run.rows
+        return run
 
 
 def _outcome(
-    place: Path, file: PublishedFile, model: PublishedModel, known: set[str]
+    place: Path, file: PublishedFile, model: PublishedModel, known: dict[str, set[str]]
 ) -> NewModel | Known:
-    sha256 = identity(file, model) if model.fault is None else ""
-    return Known(sha256) if sha256 in known else prepare(place, file, model, sha256)
+    """A network that seems to be known is read and compared: it may have other filters now."""
+    if model.fault is None and (here := identity(file, model)) in known:
+        sha256 = with_filters(here, filters_read(file, model))
+        if sha256 in known[here]:
+            return Known(sha256)
+    return prepare(place, file, model)
 
 
 @contextmanager
@@ -280,7 +298,9 @@ class _Run:
     catalogue: Catalogue
     naming: Naming
     path: Path
+    known: frozenset[str]
     rows: list[ImportedModel] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
 
     def settle(self, model: PublishedModel, outcome: Outcome) -> ImportedModel:
         """Commit a network, or note why there is none.
@@ -298,10 +318,21 @@ class _Run:
             names = self.naming.candidates(model.id, model.columns)
             said = self.naming.row(model.id, model.columns)
             row = _row(model.id, self.catalogue.add(outcome, names, said))
+            if row.status == "added" and outcome.model["file_sha256"] in self.known:
+                self.changed.append(row.name or model.id)
         else:
             row = _row(model.id, self.catalogue.find_file(outcome.sha256))
         self.rows.append(row)
         return row
+
+    def notes(self, place: Path) -> Iterator[str]:
+        """A sentence on the networks that are there with other filters, too."""
+        if self.changed:
+            yield (
+                f"{len(self.changed):,} networks were there with other filters, as after a damaged "
+                f"download: they were added beside, as {self.changed[0]!r}. Remove those that are "
+                f"wrong: filterdb remove {place} NAME"
+            )
 
     def conclude(self) -> None:
         """Remember the failures, so that ``info`` names them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,10 +21,8 @@ from filterdb.published.layout import LayerRange, PublishedModel
 from filterdb.published.naming import FORMAT
 from filterdb.store.catalogue import NewModel
 from filterdb.store.lock import ingesting
-from filterdb.store.payload import PayloadWriter, unique_names
+from filterdb.store.payload import PayloadWriter, layer_hash, unique_names
 
-SAMPLES = 16
-"""Filters of a network that its identity looks at."""
 NO_CHANNELS = (
     "The published data set keeps no channels: a layer of n filters stands here as (1, n, 3, 3), "
     "one output channel, so that what compares channels (orthogonality) is undefined."
@@ -43,11 +42,14 @@ class Narrowing:
     layers
         Number of layers in which a value changed.
     error
-        Largest change, relative to its value.
+        Largest change, relative to its value, of those that stayed finite.
+    overflowed
+        Number of finite values that float32 cannot hold: they became infinite.
     """
 
     layers: int = 0
     error: float = 0.0
+    overflowed: int = 0
 
     def narrow(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
         """Values as float32; finer differences between them are lost, and noted."""
@@ -58,7 +60,10 @@ class Narrowing:
             if changed.any():
                 before, after = values[changed], result[changed].astype(np.float64)
                 self.layers += 1
-                self.error = max(self.error, float(np.abs(after / before - 1).max()))
+                finite = np.isfinite(after)
+                self.overflowed += int(np.count_nonzero(~finite))
+                error = np.abs(after[finite] / before[finite] - 1).max(initial=0)
+                self.error = max(self.error, float(error))
         return result
 
     def note(self, stored: str) -> str | None:
@@ -67,31 +72,48 @@ class Narrowing:
             return None
         if not self.layers:
             return f"Its {stored} values are float32 values: nothing was lost by storing them so."
-        return (
-            f"Its {stored} values were rounded to float32 in {self.layers} layers, by up to "
-            f"{self.error:.1e} of the value."
-        )
+        text = f"Its {stored} values were rounded to float32 in {self.layers} layers"
+        if self.error:
+            text += f", by up to {self.error:.1e} of the value"
+        if self.overflowed:
+            text += f"; {self.overflowed:,} of them overflowed: they became infinite"
+        return text + "."
 
 
 def identity(file: PublishedFile, model: PublishedModel) -> str:
-    """SHA-256 that tells a network of a data set again, without reading all its filters.
+    """SHA-256 that tells a network of a data set again, without reading its filters.
 
-    It covers the type of the data set, the network's rows, and :data:`SAMPLES` filters spread
-    over its layers: a copy of the file has it too, a file with other values does not.
-
-    Raises
-    ------
-    CorruptFileError
-        The filters cannot be read.
+    It covers the type and the number of the filters and the network's rows in the table: a copy
+    of the file has it too, and so has one with other filters. See :func:`with_filters`.
     """
     rows = [(row.layer_id, row.conv_depth, row.conv_depth_norm, row.start, row.stop)
             for row in model.layers]  # fmt: skip
     facts = [FORMAT, file.dtype.str, file.count, model.id, dict(model.columns), rows]
-    digest = hashlib.sha256(json.dumps(facts).encode())
-    for place in np.linspace(0, len(rows) - 1, SAMPLES).round().astype(int):
-        start = model.layers[place].start
-        digest.update(file.filters(start, start + 1).tobytes())
-    return digest.hexdigest()
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def with_filters(known: str, layer_hashes: Iterable[str]) -> str:
+    """SHA-256 of a network with every one of its filters.
+
+    Parameters
+    ----------
+    known
+        From :func:`identity`.
+    layer_hashes
+        Of its layers as a database stores them, in order.
+    """
+    return hashlib.sha256("\n".join((known, *layer_hashes)).encode()).hexdigest()
+
+
+def filters_read(file: PublishedFile, model: PublishedModel) -> Iterator[str]:
+    """Read a network's filters, and hash each layer of them as a database would store it.
+
+    Raises
+    ------
+    CorruptFileError
+        They cannot be read.
+    """
+    return (layer_hash(load(file, row, Narrowing())) for row in model.layers)
 
 
 def conv_layers(
@@ -123,8 +145,10 @@ def load(file: PublishedFile, row: LayerRange, narrowing: Narrowing) -> NDArray[
     return narrowing.narrow(file.filters(row.start, row.stop))[None]
 
 
-def prepare(folder: Path, file: PublishedFile, model: PublishedModel, sha256: str) -> NewModel:
+def prepare(folder: Path, file: PublishedFile, model: PublishedModel) -> NewModel:
     """Measure a network of the data set and write its filters as a draft; one layer at a time.
+
+    Its ``file_sha256`` is that of :func:`identity`, its ``sha256`` that of :func:`with_filters`.
 
     Raises
     ------
@@ -141,7 +165,7 @@ def prepare(folder: Path, file: PublishedFile, model: PublishedModel, sha256: st
     names = unique_names(layer.name for layer in layers)
     shapes = {name: layer.shape for name, layer in zip(names, layers, strict=True)}
     size = sum(layer.n_filters for layer in layers) * 9 * file.dtype.itemsize
-    fingerprint = Fingerprint(file.path.absolute(), sha256, size, 0)
+    fingerprint = Fingerprint(file.path.absolute(), identity(file, model), size, 0)
     with ingesting(folder), PayloadWriter(folder, shapes) as writer:
         summaries = Summaries(folder)
 
@@ -155,5 +179,8 @@ def prepare(folder: Path, file: PublishedFile, model: PublishedModel, sha256: st
             raise ReadError(msg)
         draft = writer.finish()
     notes = [NO_CHANNELS, FOLDED, narrowing.note(file.dtype.name)]
-    row = model_row(check, fingerprint) | {"notes": json.dumps([note for note in notes if note])}
+    row = model_row(check, fingerprint) | {
+        "sha256": with_filters(fingerprint.sha256, draft.tensors.values()),
+        "notes": json.dumps([note for note in notes if note]),
+    }
     return NewModel(row, layer_rows(check, draft), [], draft, summaries.of_layer, summaries.bases)

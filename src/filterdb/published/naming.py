@@ -76,8 +76,12 @@ def name_published(columns: Iterable[str]) -> Naming:
     name = next((old for old in listed if plain[old] == NAME), None)
     kept = [old for old in listed if old != name]
     wanted = [_wanted(old, plain[old]) for old in kept]
-    positions, _ = name_columns(wanted, skip=-1)
-    return Naming(version, name, {kept[position]: new for position, new in positions.items()})
+    positions, _ = name_columns([*OWN, *wanted], skip=-1)  # the import's own names are taken
+    return Naming(
+        version,
+        name,
+        {kept[i - len(OWN)]: new for i, new in positions.items() if i >= len(OWN)},
+    )
 
 
 def _wanted(own: str, plain: str) -> str:

@@ -8,6 +8,7 @@ data set twice, as in the paper.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -18,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from filterdb.errors import ExportError, QueryError
+from filterdb.errors import ExportError, QueryError, ReadError
 from filterdb.population.axes import depth_decile
 from filterdb.published.hdf5 import PublishedFile
-from filterdb.published.importing import import_dataset
+from filterdb.published.importing import import_dataset, read_table
 from filterdb.published.naming import FORMAT
 from filterdb.published.paper import (
     AXES,
@@ -79,7 +80,8 @@ def reproduce(
     Raises
     ------
     QueryError
-        The database holds no imported data set, or several versions of it.
+        The database holds no imported data set, or several versions of it; or a file is of
+        another version than was asked for.
     ReadError
         The file cannot be read.
     ExportError
@@ -91,6 +93,7 @@ def reproduce(
     with ExitStack() as stack:
         folder, notes = path, []
         if not path.is_dir():
+            _check_file(path, version)
             folder = Path(db) if db is not None else _temporary(path, stack)
             result = import_dataset(folder, path, jobs=jobs, progress=progress)
             version = version or result.version
@@ -109,6 +112,23 @@ def reproduce(
     return _compare(sound, found, tuple(notes), left_out)
 
 
+def _check_file(path: Path, version: str | None) -> None:
+    """Refuse a file of another version before it is imported, which can take hours."""
+    if version is None:
+        return
+    try:
+        with PublishedFile.open(path) as file:
+            _, _, naming = read_table(file)
+    except ReadError as error:
+        raise error.at(file=str(path)) from error.__cause__
+    if naming.version != version:
+        msg = (
+            f"{path} is of version {naming.version} of the data set, not {version}. Leave "
+            "--version out, or name another file."
+        )
+        raise QueryError(msg)
+
+
 def _temporary(path: Path, stack: ExitStack) -> Path:
     """A folder for a database that is removed at the end, if there is room for it."""
     with PublishedFile.open(path) as file:
@@ -120,7 +140,7 @@ def _temporary(path: Path, stack: ExitStack) -> Path:
             f"The filters need {needed / 1e9:,.1f} GB and {folder.parent} has {free / 1e9:,.1f} "
             "GB: name a folder for the database (--db)."
         )
-        raise ExportError(msg)
+        raise ExportError(msg) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     return folder / "db"
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,15 @@ PUBLISHED = {
 def write_hdf(chosen: Selection, path: Path, *, dtype: str, done: Callable[[str], None]) -> None:
     """Write 3x3 layers in the layout of v1.0.0.
 
-    The table is in pandas' format "table", which needs no pickle but for names of columns.
+    The table is in pandas' format "table", which needs no pickle but for names of columns. The
+    layout has no kinds of layers: read again, every layer is of kind "unknown".
 
     Raises
     ------
     MissingExtraError
         pandas or PyTables is not installed.
+    OSError
+        The file cannot be written.
     """
     pandas, tables = require("pandas", extra="hdf"), require("tables", extra="hdf")
     h5py = require("h5py", extra="hdf")
@@ -41,16 +45,41 @@ def write_hdf(chosen: Selection, path: Path, *, dtype: str, done: Callable[[str]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTables dislikes names such as "Visual Category"
         try:
-            frame.to_hdf(path, key="meta", mode="w", format="table", index=False)
+            frame.to_hdf(
+                path, key="meta", mode="w", format="table", index=False, nan_rep=missing(frame)
+            )
         except tables.HDF5ExtError as error:  # a full disk, as a rule; no OSError by birth
-            raise OSError(str(error).strip().splitlines()[-1]) from error
-    with h5py.File(path, "a") as file:
+            raise OSError(str(error)) from error
+    try:
+        file = h5py.File(path, "a")
+    except OSError as error:  # PyTables does not say that it could not write all
+        msg = "the table is not there as a whole, the disk is probably full"
+        raise OSError(msg) from error
+    with as_os_error(), file:
         filters = file.create_dataset("filters", (chosen.filters, 3, 3), np.dtype(dtype))
         start = 0
         for model, row, weights in chosen.weights():
             filters[start : start + row["n_filters"]] = weights.reshape(-1, 3, 3)
             start += row["n_filters"]
             done(model.row["name"])
+
+
+@contextmanager
+def as_os_error() -> Iterator[None]:
+    """On a full disk closing fails as well, and h5py calls that a RuntimeError."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
+
+
+def missing(frame: Any) -> str:
+    """What stands in the table for a text that is missing: no text of its own, as "nan" can be."""
+    texts = set(frame.index.get_level_values("layer_id")).union(*map(frame.get, frame.columns))
+    word = "nan"
+    while word in texts:
+        word += "~"
+    return word
 
 
 def meta_columns(chosen: Selection) -> dict[str, list[Any]]:

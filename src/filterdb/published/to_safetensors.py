@@ -22,8 +22,10 @@ LONGEST = 180
 def write_safetensors(chosen: Selection, folder: Path, *, done: Callable[[str], None]) -> None:
     """Write each model's layers under their original names, ``models.csv`` and ``layers.csv``.
 
-    ``models.csv`` has a row a file with all that users said of the models: with it as
-    ``--metadata``, `filterdb ingest` makes a database of the folder again.
+    ``models.csv`` has a row a file with all that users said of the models, ``layers.csv`` one a
+    layer with all that the catalogue says. A file itself holds names and shapes only, so that
+    `filterdb ingest` cannot make the same database of the folder again: layers whose kind these
+    do not tell (grouped, transposed, depthwise ones) come back as another kind, or not at all.
     """
     folder.mkdir()
     names = file_names(model.row["name"] for model in chosen.models)

@@ -17,11 +17,11 @@ from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from filterdb._version import __version__
 from filterdb.errors import FilterDBError, MissingExtraError
 from filterdb.extras import require
+from filterdb.figures.saving import write_whole
 from filterdb.figures.style import LOOKS
 from filterdb.report.words import compact, counted, percent, several
 
@@ -210,12 +210,7 @@ def write_report(html: str, path: str | os.PathLike[str]) -> Path:
         It cannot be written.
     """
     path = Path(path)
-    draft = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
-    try:
-        draft.write_text(html, "utf-8", newline="\n")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_whole(html.encode(), path)
     return path
 
 
