@@ -254,7 +254,7 @@ def test_unknown_is_no_group_and_is_counted(tmp_path: Path) -> None:
     # Networks with data are trained, whatever their pictures are.
     by_picture = compare(grouping(BY_NAME["visual_category"], selection), selection)
     assert [group.name for group in by_picture.groups] == ["none", "x", "y"]
-    assert grouping(TASKS, selection).reason == "the same for all of which it is known"
+    assert grouping(TASKS, selection).reason == "5 of 6 networks have none"
     found = populations.main_axis(selection)
     assert found is not None
     assert found[0].name == "visual_category"
@@ -343,6 +343,7 @@ def test_a_condition_narrows_everything(database: filterdb.Database) -> None:
     assert page.find("h1")[0].text == "Only some"
     assert "4 networks" in section(page, "verdict").text
     assert "task = 'segmentation'" in section(page, "verdict").text
+    assert "are of whole networks all the same" in section(page, "verdict").text
     assert HOSTILE not in page.text
     assert "task: the same for all" in section(page, "axes").text
     names = {cells[0].split()[0] for cells in rows(section(page, "networks").find("table")[0])}
@@ -352,6 +353,8 @@ def test_a_condition_narrows_everything(database: filterdb.Database) -> None:
 def test_a_condition_that_nothing_meets_is_told(database: filterdb.Database) -> None:
     with pytest.raises(QueryError, match="No layer matches the condition"):
         database_report(database, "task = 'nothing'")
+    with pytest.raises(QueryError, match="`name` is the layer's; the model's is `model`"):
+        database_report(database, "name = 'cut1'")
     with pytest.raises(QueryError, match="not valid SQL"):
         database_report(database, "tusk = 1")
 
@@ -380,6 +383,38 @@ def test_a_database_without_shapes(tmp_path: Path) -> None:
     assert "could not be made. The selection has no filters" in section(page, "axes").text
     assert "No layer has filters whose shape can be judged" in section(page, "depth").text
     assert "a.safetensors" in section(page, "networks").text
+
+
+def test_one_filter_and_no_verdict(tmp_path: Path) -> None:
+    file = save(tmp_path / "a.safetensors", {"a.weight": np.ones((1, 1, 3, 3), np.float32)})
+    database = filterdb.open(tmp_path / "db")
+    database.ingest(file)
+    page = parse(database_report(database))
+    assert "Compared is the 1 filter of 3×3." in section(page, "axes").text
+    assert "There is only one filter of 3×3" in section(page, "patterns").text
+    assert not section(page, "patterns").find("img")
+    (cells,) = rows(section(page, "networks").find("table")[0])
+    assert cells[2] == "–"  # undecided: that no filter has a fault is not known
+    assert contents.degenerate_words(1, 1, {}) == "1 of 1 network."
+
+
+@pytest.mark.parametrize(
+    ("without", "networks", "reason"),
+    [(0, 4, "the same for all"), (18, 20, "18 of 20 networks have none, the same for all others"),
+     (1, 2, "1 of 2 networks has none")],
+)  # fmt: skip
+def test_networks_without_a_value_are_no_group(without: int, networks: int, reason: str) -> None:
+    assert axes.same_for_all(without, networks) == reason
+
+
+def test_the_captions_say_what_is_drawn(page: Element, selection: Selection) -> None:
+    shift = selection.database.shift("task")
+    assert "the line is the middle of these nulls" in section(page, "axes").text
+    assert "D itself may lie above it" in section(page, "by-task").text
+    assert collection.or_none([shift]) == ""
+    none = np.full_like(shift.matrix, np.nan)
+    untested = replace(shift, null_models_p95=none, null_layers_p95=none)
+    assert collection.or_none([shift, untested]) == ", or have none"
 
 
 def test_one_network(tmp_path: Path) -> None:

@@ -20,12 +20,15 @@ from filterdb.checking import Check
 from filterdb.errors import NoConvolutionError
 from filterdb.reference import Percentile, reference_population
 from filterdb.report import examples, layers, network_report, sparks
+from filterdb.report import network as network_page
 from filterdb.report.advice import PLAIN, SIGNS, TONES, caveats, findings, judgement
-from filterdb.report.network import all_layers, patterns_for
+from filterdb.report.network import advice, all_layers, patterns_for
 from filterdb.report.page import Section, filled
 from filterdb.report.reading import STRENGTH_BINS, read_network
 from filterdb.report.standing import MEASURES, places, typical
+from filterdb.report.variance import varies
 from filterdb.stats.basis import Basis
+from filterdb.stats.moments import Moments
 from networks import network, random_layer, save, trained_layer
 
 
@@ -174,6 +177,67 @@ def test_networks_with_little_in_them(arrays: Any, headline: str, advice: str) -
     assert not re.search(r"\bnan\b|None\b(?! of)", page.text)
 
 
+SHAPED = trained_layer(np.random.default_rng(0), 1, 1, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        (np.zeros((16, 16, 3, 3), np.float32), "All 256 filters of 3×3 are the same."),
+        (np.tile(SHAPED, (16, 16, 1, 1)), "All 256 filters of 3×3 are the same."),
+        (SHAPED * np.arange(1, 257, dtype=np.float32).reshape(16, 16, 1, 1),
+         "All 256 filters of 3×3 are the same but for their strength."),
+    ],
+    ids=["zero", "equal", "strength"],
+)  # fmt: skip
+def test_filters_that_are_all_the_same_have_no_patterns(weights: Any, words: str) -> None:
+    part = section(parse(network_report({"a.weight": weights})), "patterns")
+    assert words in part.text
+    assert "Four fifths" not in part.text
+    assert not part.find("img")
+
+
+@given(st.integers(2, 50), st.floats(1e-3, 1e3), st.integers(0, 99))
+def test_filters_vary_unless_they_are_equal(n: int, size: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    equal = np.repeat(size * rng.standard_normal((9, 1)), n, axis=1)
+    assert not varies(Moments.of(equal))
+    assert varies(Moments.of(equal + 1e-3 * size * rng.standard_normal((9, n))))
+    assert not varies(Moments.zero(9))
+
+
+@pytest.mark.parametrize(
+    ("shape", "near", "picture"),
+    [
+        ((1, 1, 3, 3), "1 of them", "have too few filters to tell"),
+        ((8, 8, 1, 1), "no filters with a shape to compare", "no layer has filters larger than"),
+        ((1, 1, 63, 63), "more than 121 taps", "have too few filters to tell"),
+        ((1100, 1, 33, 33), "more than 121 taps", "filters that are too large to be judged"),
+    ],
+)
+def test_what_cannot_be_told_is_not_told(shape: tuple[int, ...], near: str, picture: str) -> None:
+    page = parse(network_report({"a.weight": np.ones(shape, np.float32)}))
+    assert "0 %" not in section(page, "verdict").text
+    assert "that can be judged sit" not in section(page, "standing").text
+    assert "can be judged." not in section(page, "verdict").text
+    assert near in section(page, "standing").text
+    assert picture in section(page, "examples").text
+    assert "of 1 convolution layer has filters" in section(page, "reading").text
+
+
+def test_weights_that_are_no_numbers_are_not_compared() -> None:
+    page = parse(network_report({"a.weight": np.full((16, 16, 3, 3), np.nan, np.float32)}))
+    assert "not numbers, or are too large" in section(page, "standing").text
+    assert "have values that are not numbers" in section(page, "examples").text
+
+
+def test_one_pattern_is_no_patterns() -> None:
+    check = filterdb.check({"a.weight": np.tile(SHAPED, (16, 16, 1, 1))})
+    assert findings(check)[0].layers[0].words == (
+        "its 256 filters are mixtures of about one pattern; 9 are possible."
+    )
+
+
 def test_what_has_no_convolution_is_refused() -> None:
     with pytest.raises(NoConvolutionError):
         network_report({"fc.weight": np.ones((4, 4), np.float32)})
@@ -237,8 +301,19 @@ def test_large_tables_lose_what_says_least(monkeypatch: pytest.MonkeyPatch) -> N
     assert "3 of 5 layers are shown" in parse(part.body).text
     monkeypatch.setattr(layers, "MOST_ROWS", 1)
     shown, left_out = layers.table(read, {})
-    assert len(shown) == 1
-    assert sum(left_out.values()) == 4
+    # Of the two random layers conv0 is smaller; what is not there is not counted.
+    assert [row.name for row in shown] == ["conv3"]
+    assert left_out == {"undefined": 1, "healthy": 2, "random": 1}
+
+
+def test_a_table_without_room_is_not_promised(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = read_network(network(*["random"] * 7), progress=None)
+    assert "has room" not in filled("advice", "", "advice", advice(read)).body
+    for place in (layers, network_page):
+        monkeypatch.setattr(place, "MOST_ROWS", 6)
+    body = parse(filled("advice", "", "advice", advice(read)).body).text
+    assert "and 2 further layers, in the table of layers as far as it has room." in body
+    assert layers.table(read, {})[1] == {"random": 1}
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=40), st.booleans())

@@ -93,8 +93,8 @@ def judgement(check: Check) -> Judgement:
     judged = judged_layers(check)
     bad = [row for row in judged if row.verdict in DEGENERATE]
     healthy = sum(row.verdict == "healthy" for row in judged)
-    sentences = [scale(check)] if judged else []
     undecided = sum(row.verdict == "undecided" for row in judged)
+    sentences = [scale(check)] if len(judged) > undecided else []
     if len(judged) > undecided:
         sentences.append(healthy_words(healthy, len(judged) - undecided))
     if bad and check.degenerate_share is not None:
@@ -124,6 +124,11 @@ def judged_layers(check: Check) -> list[LayerCheck]:
 def judged_filters(check: Check) -> int:
     """How many filters these have: what the shares of a network are of."""
     return sum(row.layer.n_filters for row in judged_layers(check))
+
+
+def share_told(check: Check) -> float | None:
+    """Share of the filters in layers with a fault; None where it cannot be told."""
+    return None if check.verdict == "undecided" else check.degenerate_share
 
 
 def scale(check: Check) -> str:
@@ -249,10 +254,11 @@ def sparse_words(row: LayerCheck) -> str:
 def alike_words(row: LayerCheck) -> str:
     """How many patterns a layer has."""
     height, width = row.layer.kernel
-    patterns = 10 ** (row.quality.variance_entropy or 0.0)
+    patterns = f"{10 ** (row.quality.variance_entropy or 0.0):.1f}"
+    about = "one pattern" if patterns == "1.0" else f"{patterns} patterns"
     return (
-        f"its {counted(row.layer.n_filters, 'filter')} are mixtures of about {patterns:.1f} "
-        f"patterns; {height * width} are possible."
+        f"its {counted(row.layer.n_filters, 'filter')} are mixtures of about "
+        f"{about}; {height * width} are possible."
     )
 
 

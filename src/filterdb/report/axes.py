@@ -93,11 +93,13 @@ def grouping(axis: Axis, selection: Selection) -> Grouping:
     filters: defaultdict[Any, int] = defaultdict(int)
     weights: defaultdict[Any, set[str]] = defaultdict(set)
     unknown: set[int] = set()
+    given: set[int] = set()
     for row in selection.compared:
         value = selection.value(row, axis.name)
         if axis.name in METADATA and not is_given(value):
             unknown.add(row["model_id"])
         elif value is not None and value != "":
+            given.add(row["model_id"])
             filters[value] += row["n_filters"]
             weights[value].add(selection.models[row["model_id"]]["weights_hash"])
     if not filters:
@@ -110,7 +112,8 @@ def grouping(axis: Axis, selection: Selection) -> Grouping:
             f"known {verb} left out."
         )
     if len(filters) == 1:
-        return Grouping(axis, reason="the same for all" + " of which it is known" * bool(unknown))
+        networks = {row["model_id"] for row in selection.compared}
+        return Grouping(axis, reason=same_for_all(len(networks - given), len(networks)))
     if len(filters) <= MOST_GROUPS:
         return Grouping(axis, tuple(filters) if unknown else None, without)
     # Groups of one network say something of that network, not of the axis.
@@ -125,6 +128,15 @@ def grouping(axis: Axis, selection: Selection) -> Grouping:
         f"of one network: {listed([str(value) for value in rest], most=6)}."
     )
     return Grouping(axis, chosen, f"{left_out} {without}".strip())
+
+
+def same_for_all(without: int, networks: int) -> str:
+    """Why an axis with one group is not compared, and how many networks have no value at all."""
+    if not without:
+        return "the same for all"
+    verb = "has" if without == 1 else "have"
+    rest = ", the same for all others" * (networks - without > 1)
+    return f"{without:,} of {counted(networks, 'network')} {verb} none{rest}"
 
 
 def compare(chosen: Grouping, selection: Selection) -> ShiftMatrix:

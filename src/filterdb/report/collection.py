@@ -26,7 +26,7 @@ from filterdb.report.page import (
     render_page,
     section,
 )
-from filterdb.report.pairs import Pairs
+from filterdb.report.pairs import Pairs, pairs
 from filterdb.report.pictures import picture
 from filterdb.report.populations import patterns, quality, training
 from filterdb.report.selection import Selection
@@ -178,7 +178,11 @@ def glance(selection: Selection, shifts: Mapping[str, ShiftMatrix]) -> Context:
             f"{verbs[1]} once."
         )
     if selection.where:
-        sentences.append(f"Only what meets this condition is counted: {selection.where}")
+        sentences.append(
+            f"Only what meets this condition is counted: {selection.where}. Verdicts on networks, "
+            "and the shares of their filters in layers with a fault, are of whole networks all the "
+            "same."
+        )
     tone = "good" if models and set(verdicts) == {"healthy"} else "open"
     return {
         "headline": glance_headline(Counter(verdicts)),
@@ -257,18 +261,27 @@ def axes(
     )
     return {
         "size": size,
-        "words": f"Compared are the {compact(filters)} filters of {size}"
+        "words": (
+            f"Compared {'is' if filters == 1 else 'are'} the {compact(filters)} "
+            f"filter{'' if filters == 1 else 's'} of {size}"
+        )
         + (f"; {compact(other)} of other sizes are not." if other else "."),
         "rows": rows,
         "picture": picture(
             partial(shift_boxes, shown),
-            caption="The higher a pair of groups, the farther apart it is. Only what lies above "
-            "its random splits means something.",
+            caption="The higher a pair of groups, the farther apart it is. Filled dots lie above "
+            f"their own null{or_none(shown)}; the line is the middle of these nulls.",
         )
         if shown
         else None,
         "missing": [f"{axis.title[3:]}: {reason}" for axis, reason in reasons],
     }
+
+
+def or_none(shifts: Sequence[ShiftMatrix]) -> str:
+    """``", or have none"`` where pairs are drawn that could not be tested."""
+    untested = any(pair.test == "none" for shift in shifts for pair in pairs(shift))
+    return ", or have none" * untested
 
 
 def middle(values: Any) -> float | None:

@@ -150,7 +150,7 @@ def degenerate(selection: Selection) -> Context:
 
 def degenerate_words(bad: int, models: int, faults: Mapping[str, int]) -> str:
     """How many there are, and what is wrong with layers."""
-    text = f"{bad:,} of {models:,} networks." if bad else "There is none."
+    text = f"{bad:,} of {counted(models, 'network')}." if bad else "There is none."
     found = ", ".join(f"{n:,} {name}" for name, n in Counter(faults).most_common())
     return f"{text} Layers with a fault, in all networks: {found}." if found else text
 
@@ -176,7 +176,7 @@ def network_row(model: Mapping[str, Any], selection: Selection) -> NetworkRow:
         name=model["name"],
         verdict=model["verdict"],
         tone=TONES.get(model["verdict"], "none"),
-        share=model["degenerate_share"],
+        share=None if model["verdict"] == "undecided" else model["degenerate_share"],
         about=", ".join(about),
         layers=len(layers),
         filters=sum(row["n_filters"] for row in layers),

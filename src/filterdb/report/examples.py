@@ -63,6 +63,21 @@ def has_shape(row: LayerCheck) -> bool:
     return max(row.layer.kernel) > 1 and row.layer.n_filters > 0
 
 
+def why_none(check: Check) -> str:
+    """Why no layer is shown."""
+    found = {row.verdict for row in check.layers if has_shape(row)}
+    if not found:
+        return "no layer has filters larger than one number."
+    reasons = {
+        "healthy": f"fewer than {LEAST_FILTERS} filters",
+        "undecided": "too few filters to tell",
+        "undefined": "filters that are too large to be judged",
+        "invalid": "values that are not numbers",
+    }
+    said = [words for verdict, words in reasons.items() if verdict in found]
+    return f"the layers with filters larger than one number have {' or '.join(said)}."
+
+
 def example(row: LayerCheck) -> Example:
     """Draw a layer.
 

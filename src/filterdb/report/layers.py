@@ -15,7 +15,8 @@ from filterdb.stats.verdict import DEGENERATE
 MOST_ROWS = 300
 MOST_CELLS = 120
 """Cells of a strip with a gap between them; more are joined where they are alike."""
-DROPPED_FIRST = ("undefined", "healthy", "undecided")
+DROPPED_FIRST = ({"undefined"}, {"healthy"}, {"undecided"}, DEGENERATE, {"invalid"})
+"""Verdicts of the layers that a full table loses, those that say least first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +62,16 @@ def table(network: Network, places: Places) -> tuple[list[LayerRow], dict[str, i
     """The rows of the table, and the verdicts of layers that it has no room for -> how many."""
     rows = list(network.check.layers)
     left_out: Counter[str] = Counter()
-    for verdict in DROPPED_FIRST:
+    for verdicts in DROPPED_FIRST:
         spare = len(rows) - MOST_ROWS
         if spare <= 0:
             break
-        candidates = [row for row in rows if row.verdict == verdict]
-        # The smallest ones go, and the order of the rest stays.
-        dropped = {
-            row.layer.index
-            for row in sorted(candidates, key=lambda row: row.layer.n_filters)[:spare]
-        }
-        left_out[verdict] = len(dropped)
+        candidates = [row for row in rows if row.verdict in verdicts]
+        # The smallest ones go, of equal ones the last; the order of the rest stays.
+        candidates.sort(key=lambda row: (row.layer.n_filters, -row.layer.index))
+        dropped = {row.layer.index for row in candidates[:spare]}
+        left_out.update(row.verdict for row in candidates[:spare])
         rows = [row for row in rows if row.layer.index not in dropped]
-    if len(rows) > MOST_ROWS:
-        left_out["with a fault"] = len(rows) - MOST_ROWS
-        rows = rows[:MOST_ROWS]
     return [layer_row(row, network, places) for row in rows], dict(left_out)
 
 

@@ -13,8 +13,15 @@ from filterdb.figures import cumulative_variance, eigenimages
 from filterdb.reading import Source
 from filterdb.reference import reference_population
 from filterdb.report import examples
-from filterdb.report.advice import SIGNS, TONES, findings, judged_filters, judgement
-from filterdb.report.layers import strip_of, table
+from filterdb.report.advice import (
+    SIGNS,
+    TONES,
+    findings,
+    judged_filters,
+    judgement,
+    share_told,
+)
+from filterdb.report.layers import MOST_ROWS, strip_of, table
 from filterdb.report.page import (
     Context,
     Page,
@@ -28,6 +35,7 @@ from filterdb.report.page import (
 from filterdb.report.pictures import Picture, picture
 from filterdb.report.reading import Network, read_network
 from filterdb.report.standing import Places, charts, itself, nearest, places, places_if_any
+from filterdb.report.variance import alike
 from filterdb.report.words import counted, percent, size
 from filterdb.stats.basis import Basis, fit_basis
 
@@ -87,18 +95,20 @@ def verdict(network: Network) -> Context:
     """The verdict in plain words, and the layers at a glance."""
     check = network.check
     judged = judged_filters(check)
+    share = share_told(check)
+    told = [] if check.verdict == "undecided" else [
+        (f"of {counted(check.file.n_filters, 'filter')} can be judged", f"{judged:,}")
+    ]  # fmt: skip
+    if share is not None:
+        these = "that one" if judged == 1 else f"these {judged:,}"
+        told.append((f"of {these} sit in layers with a fault", percent(share)))
     return {
         "judgement": judgement(check),
         "strip": strip_of(check),
         "signs": SIGNS,
         "facts": [
             ("layers", f"{len(check.layers):,}"),
-            (f"of {counted(check.file.n_filters, 'filter')} can be judged", f"{judged:,}"),
-            (
-                f"of {'that one' if judged == 1 else f'these {judged:,}'} sit in layers with a "
-                "fault",
-                percent(check.degenerate_share),
-            ),
+            *told,
             ("format", check.file.format),
         ],
     }
@@ -106,14 +116,19 @@ def verdict(network: Network) -> Context:
 
 def advice(network: Network) -> Context:
     """What was found, and what one can do."""
-    return {"findings": findings(network.check), "verdict": network.check.verdict, "signs": SIGNS}
+    return {
+        "findings": findings(network.check),
+        "verdict": network.check.verdict,
+        "cut": len(network.check.layers) > MOST_ROWS,
+        "signs": SIGNS,
+    }
 
 
 def standing(network: Network, found: Places | None) -> Context:
     """Where it stands among the reference population."""
     population = reference_population()
     found = places(network) if found is None else found
-    share = network.check.degenerate_share
+    share = share_told(network.check)
     own = itself(network)
     return {
         "summary": population.summary,
@@ -131,6 +146,7 @@ def mosaics(network: Network) -> Context:
     bad, good = examples.worst(network.check), examples.typical(network.check)
     return {
         "examples": [examples.example(row) for row in [*bad, *good]],
+        "why_none": "" if bad or good else examples.why_none(network.check),
         "worst": len(bad),
         "typical": len(good),
         "faults": sum(
@@ -144,13 +160,16 @@ def patterns(network: Network) -> Context:
     """Principal components of its filters, beside those of the reference."""
     sizes = [kernel for kernel in network.sizes if network.sums[kernel].n]
     shown = [kernel for kernel in sizes if network.sums[kernel].n >= FEW_FILTERS][:SIZES_SHOWN]
-    parts: list[tuple[str, str, Picture, Picture | None]] = []
+    parts: list[tuple[str, str, Picture | None, Picture | None]] = []
     for place, kernel in enumerate(shown):
         summary = network.sums[kernel]
+        name = "{}×{}".format(*kernel)
+        if same := alike(summary):
+            parts.append((name, same, None, None))
+            continue
         bases = {"this network": fit_basis(summary.scaled, kernel)}
         with suppress(FilterDBError):  # too few reference networks have that size
             bases["other networks"] = reference_population().basis(kernel)
-        name = "{}×{}".format(*kernel)
         words = explained(bases, name, summary.n)
         images = picture(
             partial(eigenimages, bases),

@@ -13,8 +13,10 @@ from filterdb.figures import cumulative_variance, eigenimages, quality_by_depth,
 from filterdb.report.axes import AXES, Axis
 from filterdb.report.pictures import picture
 from filterdb.report.selection import Row, Selection, is_given, is_untrained
+from filterdb.report.variance import alike
 from filterdb.report.words import capital, listed, percent, several
-from filterdb.stats.basis import Basis
+from filterdb.stats.basis import Basis, fit_basis
+from filterdb.stats.summary import Summary
 
 if TYPE_CHECKING:
     from filterdb.report.page import Context
@@ -44,20 +46,34 @@ def main_axis(selection: Selection) -> tuple[Axis, list[Any]] | None:
 def patterns(selection: Selection) -> Context:
     """Eigenimages of groups and of depths, and the variance they explain."""
     size = "{}×{}".format(*selection.kernel)
-    bases: dict[str, Basis] = {"all": basis_of(selection)}
+    whole = summary_of(selection)
+    if same := alike(whole):
+        return {"words": [same], "pictures": []}
+    bases = {"all": fit_basis(whole.scaled, selection.kernel)}
     found = main_axis(selection)
     left = 0
     if found is not None:
         axis, values = found
         left = max(0, len(values) - GROUPS_SHOWN)
         for value in values[:GROUPS_SHOWN]:
-            bases[str(value)] = basis_of(selection, **{axis.name: value})
+            own = summary_of(selection, **{axis.name: value})
+            if not alike(own):  # filters that are all the same have no patterns
+                bases[str(value)] = fit_basis(own.scaled, selection.kernel)
     by_depth: dict[str, Basis] = {}
     for name, condition in THIRDS.items():
         try:
-            by_depth[name] = basis_of(selection, condition)
+            own = summary_of(selection, condition)
         except QueryError:  # no layer lies there
             continue
+        if not alike(own):
+            by_depth[name] = fit_basis(own.scaled, selection.kernel)
+    depths = [
+        picture(
+            partial(eigenimages, by_depth),
+            caption="The same by depth in the network.",
+            alt=first_shares(by_depth),
+        )
+    ] * bool(by_depth)
     first = bases["all"].explained_variance_ratio
     words = (
         f"Every filter of {size} is a mixture of {len(first)} patterns. The first one alone covers "
@@ -75,11 +91,7 @@ def patterns(selection: Selection) -> Context:
                 caption=f"The patterns of {groups}, the most important first.",
                 alt=words,
             ),
-            picture(
-                partial(eigenimages, by_depth),
-                caption="The same by depth in the network.",
-                alt=first_shares(by_depth),
-            ),
+            *depths,
             picture(
                 partial(cumulative_variance, bases),
                 caption="How much the first patterns cover together. The closer to the dashed "
@@ -99,12 +111,13 @@ def first_shares(bases: dict[str, Basis]) -> str:
     return f"The first three patterns cover {', '.join(shares)}."
 
 
-def basis_of(selection: Selection, condition: str | None = None, **columns: Any) -> Basis:
-    """Basis of a part of the selection."""
+def summary_of(selection: Selection, condition: str | None = None, **columns: Any) -> Summary:
+    """Summary of the filters in a part of the selection."""
     both = [f"(\n{part}\n)" for part in (selection.where, condition) if part]
-    return selection.database.select(
+    population = selection.database.select(
         " AND ".join(both) or None, kernel=selection.kernel, **columns
-    ).basis()
+    )
+    return population.summary()
 
 
 def quality(selection: Selection) -> Context:

@@ -68,6 +68,7 @@ class Selection:
         layers = database.layers(where)
         if where and not layers:
             msg = f"No layer matches the condition {where!r}, so there is nothing to report on."
+            msg += " (`name` is the layer's; the model's is `model`.)"
             raise QueryError(msg)
         wanted = {row["model_id"] for row in layers}
         models = {row["id"]: row for row in database.models() if row["id"] in wanted or not where}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 from filterdb.checking import Check, LayerCheck
 from filterdb.errors import QueryError
@@ -13,6 +14,7 @@ from filterdb.report.advice import TONES
 from filterdb.report.reading import Network
 from filterdb.report.words import percent
 from filterdb.stats.shift import FEW_FILTERS
+from filterdb.stats.summary import MOST_TAPS
 
 Places = dict[tuple[int, str], Percentile]
 """A layer's index and a measure -> its place among reference layers."""
@@ -163,10 +165,20 @@ def itself(network: Network) -> ReferenceNetwork | None:
     return None
 
 
+def nothing_to_compare(check: Check) -> str:
+    """Why a network has no filters to compare with others."""
+    shaped = [row for row in check.layers if row.layer.n_filters and max(row.layer.kernel) > 1]
+    if not shaped:
+        return "It has no filters with a shape to compare."
+    if all(prod(row.layer.kernel) > MOST_TAPS for row in shaped):
+        return f"Its filters have more than {MOST_TAPS} taps: so large ones are not compared."
+    return "Its filters hold values that are not numbers, or are too large: nothing is compared."
+
+
 def nearest(network: Network, *, without: ReferenceNetwork | None) -> Near:
     """The reference networks with the nearest filters, of the size that most filters have."""
     if not network.sizes:
-        return Near((), "It has no filters with a shape to compare.")
+        return Near((), nothing_to_compare(network.check))
     population = reference_population()
     kernel = network.sizes[0]
     summary, size = network.sums[kernel], "{}×{}".format(*kernel)
