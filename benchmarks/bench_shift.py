@@ -20,7 +20,7 @@ GROUPS = 20
 @pytest.fixture(scope="module")
 def database(tmp_path_factory, request):
     timed = not request.config.getoption("benchmark_disable")
-    models = 400 if timed else 40
+    models = 400 if timed else 80
     place = tmp_path_factory.mktemp("shift") / "db"
     return filterdb.open(synthetic.catalogue(place, models=models, layers=50, groups=GROUPS))
 

@@ -179,7 +179,7 @@ def test_shift_along_every_axis_with_nulls(
     found = db.shift(axis, permutations=20)
     assert len(found.groups) > 1
     assert found.coverage["filters"] > 1_200_000
-    several = np.array([group.models > 1 for group in found.groups])
+    several = np.array([group.models > 3 for group in found.groups])  # fewer have no power
     pairs = np.outer(several, several) & ~np.eye(len(several), dtype=bool)
     assert np.isfinite(found.null_models_p95[pairs]).all()
     assert (found.matrix == found.matrix.T).all()
