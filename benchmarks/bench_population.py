@@ -69,7 +69,7 @@ def parts(layers, tmp_path_factory):
         ScanLayer(1, index, name, array.shape, array.shape[0] * array.shape[1], draft.weights_hash)
         for index, (name, array) in enumerate(layers.items())
     ]
-    return split(folder, rows, part_bytes=8 * 2**20)  # so many that both cores end together
+    return split(folder, rows, part_bytes=23 * 2**20)  # both cores end together
 
 
 def ours(parts, executor):
