@@ -25,8 +25,8 @@ unit: $(TEST)/ready browser
 # The report is looked at in a browser; where there is none and none can be installed, those tests
 # are skipped, and say why.
 browser:
-	@command -v chromium >/dev/null || { apt-get update -qq && \
-		apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 || \
+	@command -v chromium >/dev/null || { timeout 60 apt-get update -qq && \
+		timeout 240 apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 || \
 		echo "There is no chromium, and it cannot be installed here: browser tests are skipped."
 
 bench: $(TEST)/ready
