@@ -20,7 +20,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "extras": {"errors"},
     "layer": set(),
-    "stats": set(),
+    "words": set(),
+    "stats": {"words"},
     "threads": set(),
     "processes": set(),
     "readers": {"errors", "layer"},
@@ -40,12 +41,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reference": {"errors", "stats"},
     "questions": {"comparing", "population", "stats", "store"},
     "database": {"errors", "ingest", "published", "questions", "store"},
-    "figures": {"errors", "extras", "stats"},
+    "figures": {"errors", "extras", "stats", "words"},
     "report": {"_version", "checking", "comparing", "database", "errors", "extras", "figures",
-               "layer", "population", "reading", "reference", "stats"},
+               "layer", "population", "reading", "reference", "stats", "words"},
     "demo": set(),
     "cli": {"_version", "errors", "extras", "reading", "readers", "checking", "comparing", "stats",
-            "database", "figures", "ingest", "demo", "population", "published", "report", "store"},
+            "database", "figures", "ingest", "demo", "population", "published", "report", "store",
+            "words"},
 }  # fmt: skip
 FRAMEWORKS = {"torch", "tensorflow", "jax", "keras", "paddle"}
 HEAVY = {"onnx", "h5py", "rich", "pandas", "safetensors", "scipy", "matplotlib", "ml_dtypes"}

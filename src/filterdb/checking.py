@@ -123,12 +123,9 @@ class Check:
 
     def to_pandas(self) -> pd.DataFrame:
         """One row a layer, with every measure (needs the extra ``pandas``)."""
-        from filterdb.extras import require
+        from filterdb.extras import data_frame
 
-        frame = require("pandas", extra="pandas").DataFrame
-        rows = [row.to_dict() | asdict(row.quality) for row in self.layers]
-        table: pd.DataFrame = frame(rows)
-        return table
+        return data_frame([row.to_dict() | asdict(row.quality) for row in self.layers])
 
     def __repr__(self) -> str:
         covered = self.coverage

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from filterdb.errors import MissingExtraError
 from filterdb.figures import lettering, quality_by_depth, render, shift_matrix
 from filterdb.figures.style import LOOKS, MARKERS, OTHER, PALETTE, house, is_light
+from filterdb.words import counted
 
 # What the tests set, as a user might have: none of it may show.
 WILD = {
@@ -256,5 +257,5 @@ def test_divergences(divergence, label):
 
 
 def test_counted():
-    assert lettering.counted(1, "pair") == "1 pair"
-    assert lettering.counted(2500, "pair") == "2,500 pairs"
+    assert counted(1, "pair") == "1 pair"
+    assert counted(2500, "pair") == "2,500 pairs"

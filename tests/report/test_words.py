@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from filterdb.report.words import capital, compact, counted, listed, percent, several, size
+from filterdb.report.words import capital, compact, listed, percent, several, size
+from filterdb.words import counted
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import plain
 import pytest
 
 from filterdb.errors import QueryError
+from filterdb.population import choices
 from filterdb.scan import PRESETS, executor_for, preset_histograms, split
 from filterdb.stats.shift import divergence, smoothed
 from filterdb.store.payload import payload_path, read_payload
@@ -138,3 +139,7 @@ def test_bad_questions(folder, networks, publish):
     zero = publish({"zero": np.zeros((2, 2, 3, 3), np.float32)})
     with pytest.raises(QueryError, match="sparse"):
         preset_histograms(split(folder, zero), "cvprw2022")
+
+
+def test_the_names_are_those_that_users_choose_from():
+    assert ("reference", *PRESETS) == choices.PRESETS

@@ -7,7 +7,7 @@ import pytest
 
 from filterdb.errors import DamagedStoreError, StoreError
 from filterdb.stats.basis import fit_basis, reference_basis
-from filterdb.stats.summary import summarise
+from filterdb.stats.summary import FINE_BINS, Summary, summarise
 from filterdb.store.catalogue import Catalogue
 from filterdb.store.connection import open_to_write
 from filterdb.store.lock import ingesting
@@ -20,13 +20,27 @@ from filterdb.store.summaries import (
     read_bases,
     stacked_counts,
     stacked_moments,
-    summary_of,
     summary_rows,
 )
 from filterdb.store.verify import verify
 from rows import draw, new_model
 
 BASIS = reference_basis((3, 3))
+
+
+def summary_of(row, kernel):
+    """A row of ``summaries`` as the :class:`Summary` that it was."""
+    taps = kernel[0] * kernel[1]
+    scaled, raw = (stacked_moments([row[name]], kernel)[0] for name in ("scaled", "raw"))
+    counts = stacked_counts(inflated([row["fine"]]), kernel, bins=FINE_BINS, dtype=np.int64)
+    return Summary(
+        kernel=kernel,
+        basis_id=row["basis_id"],
+        scaled=moments_of(row["n"], scaled, kernel),
+        raw=moments_of(row["n"], raw, kernel),
+        peak=row["peak"],
+        counts=counts.reshape(taps, FINE_BINS),
+    )
 
 
 def with_summaries(folder, digits, layers, basis=BASIS):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from filterdb.cli.options import json_option, plot_option, selection_options
+from filterdb.population.choices import WEIGHTINGS
 
 if TYPE_CHECKING:
     from filterdb.database import Database
@@ -22,7 +23,7 @@ SHADES = " ░▒▓█"
 @selection_options
 @json_option
 @plot_option
-@click.option("--weighting", type=click.Choice(["filters", "layers"]), default="filters",
+@click.option("--weighting", type=click.Choice(WEIGHTINGS), default="filters",
               show_default=True, help="What counts once: each filter, or each layer.")  # fmt: skip
 @click.option("--density", type=click.Path(dir_okay=False), metavar="FILE",
               help="Draw the density of two coefficients: reads the weights.")  # fmt: skip
@@ -78,9 +79,10 @@ def change_basis(
     database: Database, which: str, *, jobs: int | None, scheduler: str | None
 ) -> None:
     """Take the histograms of a database anew, and say on stderr which changed."""
-    from filterdb.cli.output import counted, progress_bar
+    from filterdb.cli.output import progress_bar
     from filterdb.database import open_database
     from filterdb.population.preset import Scanning
+    from filterdb.words import counted
 
     with progress_bar("taking histograms") as report:
         scanning = Scanning(jobs=jobs, scheduler=scheduler, progress=report)

@@ -86,7 +86,8 @@ def present_models(rows: Rows, *, as_json: bool = False, as_csv: bool = False) -
 
 def present(rows: Rows, columns: Sequence[str], what: str, *, as_json: bool, as_csv: bool) -> None:
     """Print rows as JSON, CSV or a table of the chosen columns."""
-    from filterdb.cli.output import counted, new_table, print_csv, print_json, show
+    from filterdb.cli.output import new_table, print_csv, print_json, show
+    from filterdb.words import counted
 
     if as_json:
         print_json([dict(row) for row in rows])

@@ -208,7 +208,8 @@ def mark(row: LayerDiff) -> str:
 
 def show_notes(rows: Sequence[LayerDiff], limit: int | None) -> None:
     """Print the relations that there is more to say of, and the verdicts that changed."""
-    from filterdb.cli.output import counted, plain, show
+    from filterdb.cli.output import plain, show
+    from filterdb.words import counted
 
     notes = [f"{row.name}: {row.note}" for row in rows if row.note]
     for row in rows:
@@ -224,7 +225,8 @@ def show_notes(rows: Sequence[LayerDiff], limit: int | None) -> None:
 
 def show_only(layers: Sequence[tuple[str, str]], which: str, limit: int | None) -> None:
     """Print the layers without a counterpart, by name and shape."""
-    from filterdb.cli.output import counted, plain, show
+    from filterdb.cli.output import plain, show
+    from filterdb.words import counted
 
     if not layers:
         return
@@ -237,7 +239,8 @@ def show_only(layers: Sequence[tuple[str, str]], which: str, limit: int | None) 
 
 def show_covered(result: Diff, *, hidden: int) -> None:
     """Print what the comparison rests on, and what it leaves out."""
-    from filterdb.cli.output import counted, show
+    from filterdb.cli.output import show
+    from filterdb.words import counted
 
     covered = result.coverage
     show("[bold]Covered[/]")

@@ -11,6 +11,7 @@ from filterdb.cli import DONE, SOME_FAILED
 
 if TYPE_CHECKING:
     from filterdb.ingest import IngestResult
+    from filterdb.ingest.tally import Tally
 
 SHOWN = 20
 
@@ -68,6 +69,15 @@ def present(db: str, result: IngestResult) -> None:
     if not result.models:
         show("There are no files to take in.")
         return
+    show_totals(db, result)
+    if result.added or result.unchanged:
+        show(f"Next: filterdb models {plain(db)}")
+
+
+def show_totals(db: str, result: Tally) -> None:
+    """Print how many joined a database, with their layers and filters, and how many did not."""
+    from filterdb.cli.output import plain, show
+
     added = [row for row in result.models if row.status == "added"]
     layers = sum(row.n_layers or 0 for row in added)
     filters = sum(row.n_filters or 0 for row in added)
@@ -75,8 +85,6 @@ def present(db: str, result: IngestResult) -> None:
         f"[bold]{plain(db)}[/]: {result.added} added ({layers:,} layers, {filters:,} filters), "
         f"{result.unchanged} unchanged, {result.failed} failed."
     )
-    if result.added or result.unchanged:
-        show(f"Next: filterdb models {plain(db)}")
 
 
 def listed(title: str, items: list[str]) -> None:

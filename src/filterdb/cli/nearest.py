@@ -42,7 +42,8 @@ def nearest(
 
 def present(found: Nearest) -> None:
     """Print the neighbours, and who shares weights."""
-    from filterdb.cli.output import counted, is_narrow, new_table, number, percent, plain, show
+    from filterdb.cli.output import is_narrow, new_table, number, percent, plain, show
+    from filterdb.words import counted
 
     size = "x".join(map(str, found.kernel))
     show(

@@ -9,16 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from filterdb.cli.output import (
-    counted,
-    is_narrow,
-    new_table,
-    number,
-    percent,
-    plain,
-    show,
-    verdict_text,
-)
+from filterdb.cli.output import is_narrow, new_table, number, percent, plain, show, verdict_text
+from filterdb.words import counted
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -151,11 +151,6 @@ def in_a_cell(value: object) -> object:
     return json.dumps(value) if isinstance(value, list | dict) else value
 
 
-def counted(count: int, noun: str) -> str:
-    """``"1 model"``, ``"1,200 models"``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 @contextmanager
 def progress_bar(label: str) -> Iterator[Progress | None]:
     """A progress bar with an estimate on stderr, or None where that is no terminal."""

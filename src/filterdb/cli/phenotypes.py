@@ -56,7 +56,8 @@ def phenotypes(
 
 def present(found: list[LayerPhenotype]) -> None:
     """Print how many layers are of each, with the largest of them and the reason."""
-    from filterdb.cli.output import counted, new_table, plain, show
+    from filterdb.cli.output import new_table, plain, show
+    from filterdb.words import counted
 
     groups = by_name(found)
     numbers = ("layers", "filters")

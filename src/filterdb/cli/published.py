@@ -53,6 +53,7 @@ def import_(db: str, dataset: str, jobs: int | None, as_json: bool) -> None:  # 
 
 def present_import(db: str, result: ImportResult) -> None:
     """Print how the file was read, what did not come in and why, and the sum."""
+    from filterdb.cli.ingest import show_totals
     from filterdb.cli.output import by_reason, plain, show
 
     show(
@@ -67,13 +68,7 @@ def present_import(db: str, result: ImportResult) -> None:
     if result.failed:
         show(f"[bold]Failed[/] ({result.failed}; --json has all)")
         by_reason([(row.id, row.reason or "") for row in result.models if row.status == "failed"])
-    added = [row for row in result.models if row.status == "added"]
-    layers = sum(row.n_layers or 0 for row in added)
-    filters = sum(row.n_filters or 0 for row in added)
-    show(
-        f"[bold]{plain(db)}[/]: {result.added} added ({layers:,} layers, {filters:,} filters), "
-        f"{result.unchanged} unchanged, {result.failed} failed."
-    )
+    show_totals(db, result)
     if result.added or result.unchanged:
         show(f"Next: filterdb reproduce {plain(db)}")
 
@@ -114,8 +109,9 @@ def export(
     models.parquet and layers.parquet. Any other OUT is a folder of safetensors, one a model, with
     models.csv and layers.csv. OUT cannot lie in a database.
     """
-    from filterdb.cli.output import counted, plain, print_json, progress_bar, show
+    from filterdb.cli.output import plain, print_json, progress_bar, show
     from filterdb.published.exporting import export as write
+    from filterdb.words import counted
 
     with progress_bar("exporting") as report:
         result = write(
@@ -175,7 +171,8 @@ def reproduce(
 
 def present_reproduction(result: Reproduction, *, limit: int | None) -> None:
     """Print whose numbers these are, the basis, and the shift along each axis."""
-    from filterdb.cli.output import counted, plain, show
+    from filterdb.cli.output import plain, show
+    from filterdb.words import counted
 
     show(
         f"[bold]CNN Filter DB {plain(result.version)}[/]: {counted(result.models, 'model')}, "

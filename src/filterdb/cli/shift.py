@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from filterdb.cli.options import json_option, plot_option, selection_options
+from filterdb.population.choices import PRESETS, WEIGHTINGS
 
 if TYPE_CHECKING:
     from filterdb.population.shift_matrix import ShiftMatrix
 
-PRESETS = ("reference", "cvpr2022", "cvprw2022", "medneurips2022")
 PAIRS_SHOWN = 10
 CELL = 8  # columns of a terminal that a value needs
 NAME = 26
@@ -36,7 +36,7 @@ NARROW_LEGEND = "null: 95 % of D by chance. chance: not told apart. A wider term
 @selection_options
 @click.option("--preset", type=click.Choice(PRESETS), default="reference", show_default=True,
               help="A paper's settings need a pass over the weights.")  # fmt: skip
-@click.option("--weighting", type=click.Choice(["filters", "layers"]), default="filters",
+@click.option("--weighting", type=click.Choice(WEIGHTINGS), default="filters",
               show_default=True, help="What counts once: each filter, or each layer.")  # fmt: skip
 @click.option("--permutations", type=click.IntRange(0, 10_000), metavar="N",
               help="Random splits of each null; 0 for none.  [default: 200]")  # fmt: skip
@@ -106,8 +106,9 @@ def check_others(db: str, against: tuple[str, ...]) -> None:
 
 def present(found: ShiftMatrix, *, limit: int | None) -> None:
     """Print the groups, the matrix where it fits, the pairs farthest apart, and the coverage."""
-    from filterdb.cli.output import counted, new_table, plain, show
+    from filterdb.cli.output import new_table, plain, show
     from filterdb.cli.output import terminal_width as width
+    from filterdb.words import counted
 
     size = "x".join(map(str, found.kernel))
     show(

@@ -141,11 +141,9 @@ class Diff:
 
     def to_pandas(self) -> pd.DataFrame:
         """One row a matched layer, with every measure of both (needs the extra ``pandas``)."""
-        from filterdb.extras import require
+        from filterdb.extras import data_frame
 
-        frame = require("pandas", extra="pandas").DataFrame
-        table: pd.DataFrame = frame([row.to_row() for row in self.layers])
-        return table
+        return data_frame([row.to_row() for row in self.layers])
 
     def plot(self, n: int = PICTURED) -> Figure:
         """Draw the most changed filters before and after (needs the extra ``plot``).

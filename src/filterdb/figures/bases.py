@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from filterdb.figures.lettering import compact, counted, legible, plain
+from filterdb.figures.lettering import compact, legible, plain
 from filterdb.figures.style import MARKERS, OTHER, PALETTE, Style, house
 from filterdb.stats.basis import Basis
+from filterdb.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

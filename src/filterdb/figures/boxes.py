@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from filterdb.figures.lettering import counted, legible, plain, shown
+from filterdb.figures.lettering import legible, plain, shown
 from filterdb.figures.results import ShownShift
 from filterdb.figures.shift import marks
 from filterdb.figures.style import OTHER, PALETTE, Style, house
 from filterdb.stats.shift import FEW_FILTERS
+from filterdb.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,6 +12,7 @@ from filterdb.figures.lettering import legible, plain
 from filterdb.figures.style import Style, house
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
@@ -93,17 +94,7 @@ def changed_filters(
             axes.text(corner, y - half[0] - 0.07, plain(labels[place], most=27), **written)
             written |= {"color": look.muted, "va": "top"}
             axes.text(corner, y + half[0] + 0.07, texts[-1], **written)
-        for column in range(across):
-            for offset, name in enumerate(("before", "after", "difference")):
-                axes.text(
-                    column * STEP + offset,
-                    -half[0] - 0.38,
-                    name,
-                    fontsize=6.5,
-                    color=look.muted,
-                    ha="center",
-                    in_layout=False,
-                )
+        name_columns(axes, across, above=-half[0] - 0.38, colour=look.muted)
         limits = {
             "xlim": (-HALF - 0.02, across * STEP - 1.0),
             "ylim": ((down - 1) * pitch + half[0] + 0.3, -half[0] - 0.65),
@@ -118,6 +109,14 @@ def changed_filters(
         )
         alt = f"{text}, before and after: {legible(labels[0])} {texts[0]}."
         return look.finish(figure, alt=alt)
+
+
+def name_columns(axes: Axes, across: int, *, above: float, colour: str) -> None:
+    """Write over each column of triples what its three images are."""
+    named: dict[str, Any] = {"fontsize": 6.5, "color": colour, "ha": "center", "in_layout": False}
+    for column in range(across):
+        for offset, name in enumerate(("before", "after", "difference")):
+            axes.text(column * STEP + offset, above, name, **named)
 
 
 def norm(image: Array) -> float:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from filterdb.figures.lettering import compact, counted, legible, plain
+from filterdb.figures.lettering import compact, legible, plain
 from filterdb.figures.style import Look, Style, house
 from filterdb.stats.phenotype import Phenotype, centres, covariance_of, merged, smoothed, spread_of
+from filterdb.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from filterdb.figures.lettering import counted, legible, plain
+from filterdb.figures.lettering import legible, plain
 from filterdb.figures.style import MARKERS, OTHER, PALETTE, Style, house
+from filterdb.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

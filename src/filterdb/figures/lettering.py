@@ -51,11 +51,6 @@ def legible(text: object, *, most: int = 60) -> str:
     return drawn
 
 
-def counted(count: int, noun: str) -> str:
-    """A number of things in words: ``1 pair``, ``2,500 pairs``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def compact(count: float) -> str:
     """A count for a label: ``9,876``, ``12.3k``, ``1.46bn``."""
     if count >= 10_000:

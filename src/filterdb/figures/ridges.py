@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from filterdb.figures.lettering import compact, counted, plain
+from filterdb.figures.lettering import compact, plain
 from filterdb.figures.style import PALETTE, Style, house
 from filterdb.stats.density import smooth_density
+from filterdb.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

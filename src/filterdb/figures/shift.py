@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from filterdb.figures.lettering import compact, counted, legible, plain, shown
+from filterdb.figures.lettering import compact, legible, plain, shown
 from filterdb.figures.results import ShownGroup, ShownShift
 from filterdb.figures.style import Style, house, is_light
 from filterdb.stats.shift import FEW_FILTERS
+from filterdb.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

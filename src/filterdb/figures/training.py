@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filterdb.figures.depths import Row, check_column, families_of, family, is_defined
-from filterdb.figures.lettering import counted, legible, plain
+from filterdb.figures.lettering import legible, plain
 from filterdb.figures.style import MARKERS, OTHER, PALETTE, Style, house
+from filterdb.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,12 +8,13 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from filterdb.errors import DatabasePathError, ReadError, StoreError
 from filterdb.ingest.discover import Candidate, Ignored, discover
 from filterdb.ingest.intake import Fingerprint
 from filterdb.ingest.metadata import Metadata, load_metadata
+from filterdb.ingest.tally import Status, Tally
 from filterdb.ingest.workers import Prepare, guarded, in_turn
 from filterdb.reading import read
 from filterdb.store.catalogue import Catalogue, Kept, KnownFile, NewModel
@@ -21,10 +22,6 @@ from filterdb.store.connection import create
 from filterdb.store.lock import ingesting
 from filterdb.threads import available_cores
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-Status = Literal["added", "unchanged", "failed"]
 PathLike = str | os.PathLike[str]
 Progress = Callable[[int, int, str], None]
 
@@ -60,7 +57,7 @@ class IngestedFile:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class IngestResult:
+class IngestResult(Tally):
     """What became of every file, sorted by path, and what the metadata did not match.
 
     Attributes
@@ -79,21 +76,6 @@ class IngestResult:
     files_without_row: list[str]
     renamed_columns: dict[str, str]
 
-    @property
-    def added(self) -> int:
-        """Number of files that became models."""
-        return sum(row.status == "added" for row in self.models)
-
-    @property
-    def unchanged(self) -> int:
-        """Number of files whose content was there already."""
-        return sum(row.status == "unchanged" for row in self.models)
-
-    @property
-    def failed(self) -> int:
-        """Number of files that could not be taken in."""
-        return sum(row.status == "failed" for row in self.models)
-
     def to_dict(self) -> dict[str, Any]:
         """The result as in the JSON of ``filterdb ingest``."""
         return {
@@ -108,14 +90,6 @@ class IngestResult:
                 "renamed_columns": dict(self.renamed_columns),
             },
         }
-
-    def to_pandas(self) -> pd.DataFrame:
-        """One row a file (needs the extra ``pandas``)."""
-        from filterdb.extras import require
-
-        frame = require("pandas", extra="pandas").DataFrame
-        table: pd.DataFrame = frame([asdict(row) for row in self.models])
-        return table
 
     def __repr__(self) -> str:
         return (

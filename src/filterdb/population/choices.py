@@ -7,6 +7,8 @@ from difflib import get_close_matches
 
 from filterdb.errors import QueryError
 
+PRESETS = ("reference", "cvpr2022", "cvprw2022", "medneurips2022")
+"""The fixed basis and bins, and the papers' settings (``scan.presets``), without importing them."""
 WEIGHTINGS = ("filters", "layers")
 """What counts once: each filter, so that large layers dominate, or each layer."""
 

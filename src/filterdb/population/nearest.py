@@ -86,11 +86,9 @@ class Nearest:
 
     def to_pandas(self) -> pd.DataFrame:
         """One row a neighbour (needs the extra ``pandas``)."""
-        from filterdb.extras import require
+        from filterdb.extras import data_frame
 
-        rows = [asdict(row) for row in self.neighbours]
-        frame: pd.DataFrame = require("pandas", extra="pandas").DataFrame(rows)
-        return frame
+        return data_frame([asdict(row) for row in self.neighbours])
 
     def __repr__(self) -> str:
         first = ", ".join(row.model for row in self.neighbours[:3])

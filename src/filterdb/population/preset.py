@@ -23,12 +23,6 @@ from filterdb.store.connection import SCANS
 if TYPE_CHECKING:
     from filterdb.population.selection import Selection
 
-PRESETS = {
-    "reference": "the database's fixed basis, 70 bins over all that a coefficient can be",
-    "cvpr2022": "PCA of the groups pooled, 70 bins from the least to the largest coefficient",
-    "cvprw2022": "as cvpr2022, sparse filters left out",
-    "medneurips2022": "PCA of the groups pooled, 70 bins over -3..3, all components alike",
-}
 KEY = ("model_id", "layer_index")
 LAYER = ("tensor", "out_channels", "in_per_group", "kh", "kw", "n_filters", "model_weights_hash")
 

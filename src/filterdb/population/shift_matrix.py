@@ -213,13 +213,10 @@ class ShiftMatrix:
 
     def to_pandas(self) -> pd.DataFrame:
         """The matrix with the groups' names on both sides (needs the extra ``pandas``)."""
-        from filterdb.extras import require
+        from filterdb.extras import data_frame
 
         names = [group.name for group in self.groups]
-        frame: pd.DataFrame = require("pandas", extra="pandas").DataFrame(
-            self.matrix, index=names, columns=names
-        )
-        return frame
+        return data_frame(self.matrix, index=names, columns=names)
 
     def plot(self) -> Figure:
         """The matrix as a heat map (needs the extra ``plot``)."""

@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 
 from filterdb.errors import QueryError
 from filterdb.population.axes import axis_of
-from filterdb.population.choices import WEIGHTINGS, check_choice
+from filterdb.population.choices import PRESETS, WEIGHTINGS, check_choice
 from filterdb.population.grouping import Grouped, group_layers, join_tables
 from filterdb.population.pairs import Pair, PairStatistics, Units, pair_statistics
-from filterdb.population.preset import PRESETS, Histograms, Scanning, preset_histograms
+from filterdb.population.preset import Histograms, Scanning, preset_histograms
 from filterdb.population.shift_matrix import ShiftMatrix
 from filterdb.stats.basis import Basis
 from filterdb.stats.bootstrap import ROUGH
-from filterdb.stats.null import Null
 from filterdb.stats.shift import FEW_FILTERS, shift_matrix
 from filterdb.stats.summary import COARSE_BINS
 
@@ -85,7 +84,7 @@ def shift(
     QueryError
         The axis, preset or weighting is unknown, nothing is left, or there are too many groups.
     """
-    check_choice("preset", preset, tuple(PRESETS))
+    check_choice("preset", preset, PRESETS)
     check_choice("weighting", weighting, WEIGHTINGS)
     axis = axis_of(population.folder, by)
     if preset == "reference":
@@ -215,11 +214,11 @@ def compare(
         ordered=grouped.axis.ordered,
         matrix=shift_matrix(totals, found.weights, width=found.width),
         weights=found.weights,
-        null_layers_p95=spread(pairs, [able(pair.layers, "p95") for pair in statistics], size),
-        null_models_p95=spread(pairs, [able(pair.models, "p95") for pair in statistics], size),
+        null_layers_p95=spread(pairs, [pair.layers.usable.p95 for pair in statistics], size),
+        null_models_p95=spread(pairs, [pair.models.usable.p95 for pair in statistics], size),
         null_filters_p95=spread(pairs, [pair.filters.p95 for pair in statistics], size),
-        p_layers=spread(pairs, [able(pair.layers, "p_value") for pair in statistics], size),
-        p_models=spread(pairs, [able(pair.models, "p_value") for pair in statistics], size),
+        p_layers=spread(pairs, [pair.layers.usable.p_value for pair in statistics], size),
+        p_models=spread(pairs, [pair.models.usable.p_value for pair in statistics], size),
         p_filters=spread(pairs, [pair.filters.p_value for pair in statistics], size),
         low=spread(pairs, [pair.interval.low for pair in statistics], size),
         high=spread(pairs, [pair.interval.high for pair in statistics], size),
@@ -228,12 +227,6 @@ def compare(
         coverage=grouped.coverage,
         notes=(*found.notes, *remarks(grouped, statistics)),
     )
-
-
-def able(null: Null, name: str) -> float | None:
-    """A figure of a null; None where it has too few units for any D to lie above it."""
-    value: float | None = getattr(null, name)
-    return None if null.reason else value
 
 
 def spread(pairs: Sequence[Pair], values: Sequence[float | None], size: int) -> NDArray[np.float64]:
@@ -270,7 +263,7 @@ def remarks(grouped: Grouped, statistics: Sequence[PairStatistics]) -> list[str]
             f"Mostly one model's filters: {named(dominated)}. Compare by layers, too "
             "(--weighting layers)."
         )
-    powerless = [pair.models.reason for pair in statistics if able_not(pair.models)]
+    powerless = [pair.models.reason for pair in statistics if pair.models.powerless]
     if powerless:
         said.append(
             f"{len(powerless):,} pairs have too few models for any p value below 0.05, however far "
@@ -283,11 +276,6 @@ def remarks(grouped: Grouped, statistics: Sequence[PairStatistics]) -> list[str]
             "too narrow than too wide."
         )
     return said
-
-
-def able_not(null: Null) -> bool:
-    """Whether a null has figures that no D could lie above."""
-    return null.p95 is not None and null.reason is not None
 
 
 def named(names: Sequence[str], *, most: int = 4) -> str:

@@ -8,9 +8,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from filterdb.errors import ReadError, StoreError
+from filterdb.ingest.run import Known, Outcome
+from filterdb.ingest.tally import Status, Tally
 from filterdb.ingest.workers import guarded, in_turn
 from filterdb.published.frame import Frame, read_frame
 from filterdb.published.hdf5 import PublishedFile
@@ -22,10 +24,6 @@ from filterdb.store.connection import create
 from filterdb.store.lock import ingesting
 from filterdb.threads import available_cores
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-Status = Literal["added", "unchanged", "failed"]
 PathLike = str | os.PathLike[str]
 Progress = Callable[[int, int, str], None]
 
@@ -55,7 +53,7 @@ class ImportedModel:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class ImportResult:
+class ImportResult(Tally):
     """What became of every network, and how the file was read.
 
     Attributes
@@ -88,49 +86,16 @@ class ImportResult:
     renamed_columns: dict[str, str]
     left_out_columns: dict[str, str]
 
-    @property
-    def added(self) -> int:
-        """Number of networks that became models."""
-        return sum(row.status == "added" for row in self.models)
-
-    @property
-    def unchanged(self) -> int:
-        """Number of networks that were there already."""
-        return sum(row.status == "unchanged" for row in self.models)
-
-    @property
-    def failed(self) -> int:
-        """Number of networks that could not be taken in."""
-        return sum(row.status == "failed" for row in self.models)
-
     def to_dict(self) -> dict[str, Any]:
         """The result as in the JSON of ``filterdb import``."""
         counts = {"added": self.added, "unchanged": self.unchanged, "failed": self.failed}
         return counts | asdict(self) | {"notes": list(self.notes)}
-
-    def to_pandas(self) -> pd.DataFrame:
-        """One row a network (needs the extra ``pandas``)."""
-        from filterdb.extras import require
-
-        frame = require("pandas", extra="pandas").DataFrame
-        table: pd.DataFrame = frame([asdict(row) for row in self.models])
-        return table
 
     def __repr__(self) -> str:
         return (
             f"<ImportResult of CNN Filter DB {self.version}: {self.added} added, "
             f"{self.unchanged} unchanged, {self.failed} failed>"
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A network that is in the database already."""
-
-    sha256: str
-
-
-Outcome = NewModel | Known | ReadError | StoreError
 
 
 def import_dataset(

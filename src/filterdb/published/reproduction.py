@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from filterdb.population.shift_matrix import number
+
 Array = NDArray[np.float64]
 
 
@@ -68,9 +70,9 @@ class Comparison:
             {
                 "a": self.groups[i].name,
                 "b": self.groups[j].name,
-                "shift": plain(self.matrix[i, j]),
-                "printed": plain(self.printed[i, j]),
-                "difference": plain(self.difference[i, j]),
+                "shift": number(self.matrix[i, j]),
+                "printed": number(self.printed[i, j]),
+                "difference": number(self.difference[i, j]),
             }
             for i, j in zip(*np.triu_indices(len(self.groups), 1), strict=True)
         ]
@@ -181,14 +183,9 @@ class Reproduction:
         return f"<Reproduction of v{self.version} from {self.filters:,} filters ({whose})>"
 
 
-def plain(value: float) -> float | None:
-    """A number as JSON has it; None where it is undefined."""
-    return None if np.isnan(value) else float(value)
-
-
 def listed(array: Array) -> list[Any]:
     """An array as JSON has it."""
-    return [listed(part) if part.ndim else plain(part) for part in array]
+    return [listed(part) if part.ndim else number(part) for part in array]
 
 
 def middle(values: Array) -> float | None:

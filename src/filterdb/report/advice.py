@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from filterdb.checking import Check, LayerCheck
-from filterdb.report.words import capital, counted, percent, several
+from filterdb.report.words import capital, percent, several
 from filterdb.stats.verdict import DEGENERATE, UNJUDGED
+from filterdb.words import counted
 
 TINY = 64
 """Filters below which a verdict rests on few of them."""

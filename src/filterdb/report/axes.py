@@ -12,7 +12,8 @@ from filterdb.figures import shift_matrix
 from filterdb.report.pairs import ACCIDENT, BY_CHANCE, FEW_PAIRS, Pair, Pairs, by_accident, pairs
 from filterdb.report.pictures import picture
 from filterdb.report.selection import UNTRAINED, is_given, is_untrained
-from filterdb.report.words import capital, counted, listed
+from filterdb.report.words import capital, listed
+from filterdb.words import counted
 
 if TYPE_CHECKING:
     from filterdb.population.shift_matrix import ShiftMatrix

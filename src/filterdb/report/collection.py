@@ -30,7 +30,8 @@ from filterdb.report.pairs import Pairs, pairs
 from filterdb.report.pictures import picture
 from filterdb.report.populations import patterns, quality, training
 from filterdb.report.selection import Selection
-from filterdb.report.words import compact, counted
+from filterdb.report.words import compact
+from filterdb.words import counted
 
 if TYPE_CHECKING:
     from filterdb.database import Database

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from filterdb.report.advice import SIGNS, TONES
 from filterdb.report.layers import Strip, strip
 from filterdb.report.selection import Selection, is_untrained
-from filterdb.report.words import counted, listed
+from filterdb.report.words import listed
 from filterdb.stats.verdict import DEGENERATE
+from filterdb.words import counted
 
 if TYPE_CHECKING:
     from filterdb.report.page import Context

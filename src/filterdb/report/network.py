@@ -36,8 +36,9 @@ from filterdb.report.pictures import Picture, picture
 from filterdb.report.reading import Network, read_network
 from filterdb.report.standing import Places, charts, itself, nearest, places, places_if_any
 from filterdb.report.variance import alike
-from filterdb.report.words import counted, percent, size
+from filterdb.report.words import percent, size
 from filterdb.stats.basis import Basis, fit_basis
+from filterdb.words import counted
 
 SIZES_SHOWN = 2
 FEW_FILTERS = 100

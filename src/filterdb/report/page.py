@@ -23,7 +23,8 @@ from filterdb.errors import FilterDBError, MissingExtraError
 from filterdb.extras import require
 from filterdb.figures.saving import write_whole
 from filterdb.figures.style import LOOKS
-from filterdb.report.words import compact, counted, percent, several
+from filterdb.report.words import compact, percent, several
+from filterdb.words import counted
 
 Progress = Callable[[int, int, str], None]
 """Called with: parts done, parts in all, the part at work."""

@@ -8,11 +8,6 @@ SMALL = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "
          "eleven", "twelve")  # fmt: skip
 
 
-def counted(count: int, noun: str) -> str:
-    """``"1 layer"``, ``"1,200 layers"``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def several(count: int, noun: str) -> str:
     """``"one layer"``, ``"twelve layers"``, ``"1,200 layers"``."""
     number = SMALL[count] if count < len(SMALL) else f"{count:,}"

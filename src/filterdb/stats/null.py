@@ -56,6 +56,16 @@ class Null:
     exact: bool
     reason: str | None
 
+    @property
+    def powerless(self) -> bool:
+        """Whether there are so few units that no shift could lie above it."""
+        return self.p95 is not None and self.reason is not None
+
+    @property
+    def usable(self) -> Null:
+        """The null, or none where it is powerless."""
+        return no_null(self.reason) if self.powerless and self.reason else self
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Units:

@@ -15,6 +15,7 @@ from filterdb.stats.randomness import (
     quantile,
 )
 from filterdb.stats.sparsity import SPARSITY_EPS
+from filterdb.words import counted
 
 DEGENERATE = frozenset({"sparse", "low diversity", "random"})
 UNJUDGED = frozenset({"undefined", "invalid"})
@@ -123,7 +124,7 @@ def layer_verdict(
     """
     n = quality.n_filters
     if quality.n_invalid:
-        return Verdict("invalid", f"{counted(quality.n_invalid, 'weight')} NaN or infinite.")
+        return Verdict("invalid", f"{counted_are(quality.n_invalid, 'weight')} NaN or infinite.")
     if quality.sparsity is None or quality.variance_entropy is None:
         return Verdict("undefined", undefined_reason(n, kernel))
     if quality.sparsity >= thresholds.high_sparsity:
@@ -219,10 +220,10 @@ def sparse_reason(quality: LayerQuality, thresholds: Thresholds) -> str:
     """Say how much of the layer does nothing."""
     n = quality.n_filters
     if not quality.peak:
-        return f"All weights of the {counted(n, 'filter', verb=False)} are zero."
+        return f"All weights of the {counted(n, 'filter')} are zero."
     dead = n - (quality.n_clean or 0)
     return (
-        f"{dead:,} of {counted(n, 'filter', verb=False)} ({dead / n:.0%}) are near zero: no weight "
+        f"{dead:,} of {counted(n, 'filter')} ({dead / n:.0%}) are near zero: no weight "
         f"reaches {thresholds.sparsity_eps:.0%} of the layer's largest, {quality.peak:.3g}."
     )
 
@@ -231,7 +232,7 @@ def too_few(n: int, needed: int | None, observed: str | None = None) -> str:
     """Say that noise and training look the same in so few filters, and how many would do."""
     what = f": {observed} fits both noise and training" if observed else ""
     end = f"; from {needed:,} filters of this size on they differ" if needed else ""
-    return f"{counted(n, 'filter')} too few to tell{what}{end}."
+    return f"{counted_are(n, 'filter')} too few to tell{what}{end}."
 
 
 def shown(quality: LayerQuality) -> str:
@@ -239,10 +240,9 @@ def shown(quality: LayerQuality) -> str:
     return f"variance entropy H = {quality.variance_entropy:.3f}"
 
 
-def counted(count: int, noun: str, *, verb: bool = True) -> str:
+def counted_are(count: int, noun: str) -> str:
     """``"1 filter is"``, ``"1,200 filters are"``."""
-    one = count == 1
-    return f"{count:,} {noun}{'' if one else 's'}" + (f" {'is' if one else 'are'}" if verb else "")
+    return f"{counted(count, noun)} {'is' if count == 1 else 'are'}"
 
 
 def model_verdict(
@@ -282,7 +282,7 @@ def invalid_reason(layers: Sequence[tuple[str, int, str]]) -> str | None:
     if not names:
         return None
     return (
-        f"{len(names)} of {counted(len(layers), 'layer', verb=False)} "
+        f"{len(names)} of {counted(len(layers), 'layer')} "
         f"{'holds' if len(names) == 1 else 'hold'} NaN or infinite weights, first {names[0]}."
     )
 
@@ -291,7 +291,7 @@ def share_reason(judged: Sequence[tuple[str, int, str]], total: int) -> str:
     """Say how many filters sit in degenerate layers, and in which."""
     if not judged:
         return "No layer has filters whose shape can be judged: larger than 1x1, with weights."
-    layers = counted(len(judged), "layer", verb=False)
+    layers = counted(len(judged), "layer")
     bad = [layer for layer in judged if layer[0] in DEGENERATE]
     if not bad:
         return f"No layer is degenerate, of {layers} with kernels above 1x1 ({total:,} filters)."
@@ -310,6 +310,6 @@ def undecided_reason(judged: Sequence[tuple[str, int, str]], total: int) -> str 
     if not sizes:
         return None
     return (
-        f"{counted(len(sizes), 'layer')} too small to decide "
+        f"{counted_are(len(sizes), 'layer')} too small to decide "
         f"({sum(sizes):,} filters, {sum(sizes) / total:.0%})."
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from filterdb.errors import DamagedStoreError
 from filterdb.stats.basis import Basis, Kernel
 from filterdb.stats.moments import Moments
-from filterdb.stats.summary import COARSE_BINS, FINE_BINS, LayerSummary, Summary
+from filterdb.stats.summary import COARSE_BINS, LayerSummary
 from filterdb.store.digest import digest_of
 from filterdb.store.query import reading
 
@@ -118,21 +118,6 @@ def inflated(blobs: Iterable[bytes]) -> list[bytes]:
         return [zlib.decompress(blob) for blob in blobs]
     except zlib.error as error:
         raise DamagedStoreError(DAMAGED) from error
-
-
-def summary_of(row: Row, kernel: Kernel) -> Summary:
-    """A row of ``summaries`` as the :class:`Summary` that it was."""
-    taps = kernel[0] * kernel[1]
-    scaled, raw = (stacked_moments([row[name]], kernel)[0] for name in ("scaled", "raw"))
-    counts = stacked_counts(inflated([row["fine"]]), kernel, bins=FINE_BINS, dtype=np.int64)
-    return Summary(
-        kernel=kernel,
-        basis_id=row["basis_id"],
-        scaled=moments_of(row["n"], scaled, kernel),
-        raw=moments_of(row["n"], raw, kernel),
-        peak=row["peak"],
-        counts=counts.reshape(taps, FINE_BINS),
-    )
 
 
 def read_bases(folder: Path) -> dict[Kernel, Basis]:
