@@ -452,3 +452,11 @@ def test_a_file_of_the_same_network_twice_gives_the_same_page(
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
     file = save(tmp_path / "a.safetensors", network("healthy"))
     assert network_report(file) == network_report(file)
+
+
+def test_a_sentence_on_nearly_all_filters_begins_like_one() -> None:
+    rng = np.random.default_rng(0)
+    arrays = {"few.weight": random_layer(rng, 4, 3, 3, 3)}
+    arrays |= {f"c{i}.weight": random_layer(rng, 40, 40, 3, 3) for i in range(3)}
+    words = section(parse(network_report(arrays)), "standing").text
+    assert "More than 99 % of its 4,812 filters that can be judged sit in layers" in words

@@ -23,7 +23,7 @@ from filterdb.errors import FilterDBError, MissingExtraError
 from filterdb.extras import require
 from filterdb.figures.saving import write_whole
 from filterdb.figures.style import LOOKS
-from filterdb.report.words import compact, percent, several
+from filterdb.report.words import capital, compact, percent, several
 from filterdb.words import counted
 
 Progress = Callable[[int, int, str], None]
@@ -173,6 +173,7 @@ def environment() -> Any:
         "counted": counted,
         "several": several,
         "share": percent,
+        "capital": capital,
         "cell": lambda value: percent(value).replace("less than ", "<").replace("more than ", ">"),
         "divergence": lambda value: "–" if value is None else f"{value:.3f}",
     }
