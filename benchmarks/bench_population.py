@@ -1,6 +1,6 @@
 """Full statistics of 5 million filters, against the papers' pipeline in NumPy and scikit-learn.
 
-    pytest benchmarks/bench_population.py --benchmark-enable
+    pytest benchmarks/bench_population.py -o addopts= --benchmark-only
 
 Both get the filters of 100 layers from one file: max-abs scale, moments, PCA, nine histograms of
 the coefficients, sparsity and variance entropy of each layer. Ours passes over a mapped payload

@@ -1,6 +1,6 @@
 """The measures of METHODS 1.4 on a VGG-16, against torchconvquality; both warm, in one process.
 
-    pytest benchmarks/bench_quality.py --benchmark-enable
+    pytest benchmarks/bench_quality.py -o addopts= --benchmark-only
 
 No file is read here. The Gram matrices of the orthogonality alone are the floor.
 """

@@ -1,6 +1,6 @@
 """Shift along an axis over a catalogue of 20,000 layers in 20 groups.
 
-    pytest benchmarks/bench_shift.py --benchmark-enable
+    pytest benchmarks/bench_shift.py -o addopts= --benchmark-only
 
 To reach: 0.3 s without null, 3 s with 200 permutations of layers and of models. There is no peer:
 the notebook passes over all filters again for each axis.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from filterdb._version import __version__
 
 if TYPE_CHECKING:
+    from filterdb import keys
     from filterdb.checking import Check, LayerCheck, check
     from filterdb.comparing import Diff, LayerDiff, diff
     from filterdb.database import Database
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         DatabaseNotFoundError,
         ExportError,
         FilterDBError,
+        KeySetError,
         LimitError,
         MetadataError,
         MissingExtraError,
@@ -57,6 +59,7 @@ _HOME = {
     "DatabaseNotFoundError": "filterdb.errors",
     "Diff": "filterdb.comparing",
     "ExportError": "filterdb.errors",
+    "KeySetError": "filterdb.errors",
     "FilterDBError": "filterdb.errors",
     "LayerCheck": "filterdb.checking",
     "LayerDiff": "filterdb.comparing",
@@ -80,11 +83,13 @@ _HOME = {
     "UnsupportedFormatError": "filterdb.errors",
     "check": "filterdb.checking",
     "diff": "filterdb.comparing",
+    "keys": "filterdb.keys",
     "open": "filterdb.database",
     "read": "filterdb.reading",
     "shift_between": "filterdb.population.shifting",
 }
 _OTHER_NAME = {"open": "open_database"}
+_PACKAGES = {"keys"}  # public as they are
 
 __all__ = [
     "Basis",
@@ -97,6 +102,7 @@ __all__ = [
     "Diff",
     "ExportError",
     "FilterDBError",
+    "KeySetError",
     "LayerCheck",
     "LayerDiff",
     "LimitError",
@@ -120,6 +126,7 @@ __all__ = [
     "__version__",
     "check",
     "diff",
+    "keys",
     "open",
     "read",
     "shift_between",
@@ -130,7 +137,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    value = getattr(import_module(_HOME[name]), _OTHER_NAME.get(name, name))
+    module = import_module(_HOME[name])
+    value = module if name in _PACKAGES else getattr(module, _OTHER_NAME.get(name, name))
     globals()[name] = value
     return value
 

@@ -18,6 +18,7 @@
     ├── QueryError (ValueError)
     ├── MetadataError (ValueError)
     ├── ExportError (ValueError)
+    ├── KeySetError (ValueError)
     └── MissingExtraError (ImportError)
 
 Each class is also the builtin that a caller would catch without knowing filterdb. Messages are
@@ -150,6 +151,10 @@ class MetadataError(FilterDBError, ValueError):
 
 class ExportError(FilterDBError, ValueError):
     """An export or a picture cannot be written as asked."""
+
+
+class KeySetError(FilterDBError, ValueError):
+    """A set of master key filters cannot be read, found or used for these filters."""
 
 
 class MissingExtraError(FilterDBError, ImportError):

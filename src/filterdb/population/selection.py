@@ -81,13 +81,13 @@ class Selection:
         self.folder = folder
         self.where = where
         self.drop_sparse = drop_sparse
-        self._kernel = kernel
+        self.asked = kernel
 
     @cached_property
     def kernel(self) -> Kernel:
         """Height and width of its filters."""
-        if self._kernel is not None:
-            return self._kernel
+        if self.asked is not None:
+            return self.asked
         sizes = list(filter(_has_shape, self.kernels))
         if not sizes:
             raise QueryError(self._why_empty())
@@ -214,7 +214,7 @@ class Selection:
             )
         sizes = ", ".join(f"{h}x{w} ({size.filters:,} filters)" for size in self.kernels[:12]
                           for h, w in [size.kernel])  # fmt: skip
-        if self._kernel is None and not any(map(_has_shape, self.kernels)):
+        if self.asked is None and not any(map(_has_shape, self.kernels)):
             return (
                 f"The selection has no filters with a shape: 1x1 kernels have none, and those "
                 f"above {MOST_TAPS} taps have no summary. It has {sizes}."
@@ -231,7 +231,7 @@ class Selection:
 
     def __repr__(self) -> str:
         condition = f" where {self.where}" if self.where else ""
-        size = "" if self._kernel is None else " of {}x{} filters".format(*self._kernel)
+        size = "" if self.asked is None else " of {}x{} filters".format(*self.asked)
         sparse = ", sparse ones left out" if self.drop_sparse else ""
         return f"<{type(self).__name__}{size} in {str(self.folder)!r}{condition}{sparse}>"
 

@@ -1,0 +1,84 @@
+"""Master key filters: the few spatial filters that depthwise layers are affine copies of.
+
+>>> from filterdb import keys                                              # doctest: +SKIP
+>>> keys.load("published8")                                                # doctest: +SKIP
+>>> keys.find(filterdb.open("mydb").select(kernel=(3, 3)))                 # doctest: +SKIP
+>>> keys.initialise(network, keys="published8", bias="per-channel")        # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from filterdb.keys.equivalence import Equivalence
+    from filterdb.keys.finding import find
+    from filterdb.keys.fit import Fit
+    from filterdb.keys.fit import fit_keys as fit
+    from filterdb.keys.found import FoundKeys
+    from filterdb.keys.key_set import KeyName, KeySet
+    from filterdb.keys.labelling import label
+    from filterdb.keys.labels import Labels
+    from filterdb.keys.naming import name_keys as name
+    from filterdb.keys.replacing import replace
+    from filterdb.keys.set_file import load_keys as load
+    from filterdb.keys.set_file import save_keys as save
+    from filterdb.keys.set_file import shipped
+    from filterdb.keys.settings import Settings
+    from filterdb.keys.torch.depthwise import initialise
+
+# Public name -> module, and the name there where it is another.
+_HOME = {
+    "Equivalence": ("equivalence", "Equivalence"),
+    "Fit": ("fit", "Fit"),
+    "FoundKeys": ("found", "FoundKeys"),
+    "KeyName": ("key_set", "KeyName"),
+    "KeySet": ("key_set", "KeySet"),
+    "Labels": ("labels", "Labels"),
+    "Settings": ("settings", "Settings"),
+    "find": ("finding", "find"),
+    "fit": ("fit", "fit_keys"),
+    "initialise": ("torch.depthwise", "initialise"),
+    "label": ("labelling", "label"),
+    "load": ("set_file", "load_keys"),
+    "name": ("naming", "name_keys"),
+    "replace": ("replacing", "replace"),
+    "save": ("set_file", "save_keys"),
+    "shipped": ("set_file", "shipped"),
+}
+
+__all__ = [
+    "Equivalence",
+    "Fit",
+    "FoundKeys",
+    "KeyName",
+    "KeySet",
+    "Labels",
+    "Settings",
+    "find",
+    "fit",
+    "initialise",
+    "label",
+    "load",
+    "name",
+    "replace",
+    "save",
+    "shipped",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    module, own = _HOME[name]
+    if module.startswith("torch"):
+        from filterdb.extras import require
+
+        require("torch", extra="torch")
+    return getattr(import_module(f"{__name__}.{module}"), own)
+
+
+def __dir__() -> list[str]:
+    return __all__
