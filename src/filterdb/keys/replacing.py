@@ -1,0 +1,212 @@
+"""``replace``: a copy of a checkpoint whose depthwise filters are affine copies of keys."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace as with_fields
+from importlib import import_module
+from pathlib import Path
+from secrets import token_hex
+from typing import cast
+
+from filterdb.errors import (
+    ExportError,
+    KeySetError,
+    ReadError,
+    UnsupportedFormatError,
+    while_reading,
+)
+from filterdb.keys.equivalence import Equivalence
+from filterdb.keys.key_set import KeySet
+from filterdb.keys.replacement import Replacement
+from filterdb.keys.storing import together
+from filterdb.keys.surgeon import Surgeon
+from filterdb.keys.writers.slot import Writer
+from filterdb.layer import ModelFile
+from filterdb.reading import read
+from filterdb.store.output import output_outside
+
+PathLike = str | os.PathLike[str]
+WRITERS = ("safetensors", "npz", "onnx")
+
+
+def replace(
+    file: PathLike,
+    keys: KeySet | PathLike,
+    out: PathLike,
+    *,
+    min_r2: float = 0.0,
+    equivalence: Equivalence | None = None,
+    force: bool = False,
+) -> Replacement:
+    """Copy a checkpoint with each depthwise filter replaced by its best fit ``a x + b``.
+
+    Each filter of the key set's kernel size becomes ``a`` times the key (or the move of it) that
+    leaves least, plus ``b`` (METHODS 3.3), rounded to the element type of its layer. All else in
+    the file stays as it is, bit for bit: other tensors, names, order, metadata, the graph.
+    Constant and nearly zero filters are kept.
+
+    Parameters
+    ----------
+    file
+        Safetensors, npz or ONNX; nothing in it runs.
+    keys
+        A key set, the name of one that comes with filterdb, or the path of one.
+    out
+        The copy, in the same format. It is written whole or not at all.
+    min_r2
+        Filters whose fit explains less of their variance are kept as they are.
+    equivalence
+        What does not matter besides ``a`` and ``b``; what the key set says, if not given.
+    force
+        Replace ``out`` if it is there; never ``file`` itself.
+
+    Returns
+    -------
+    Replacement
+        Residuals by layer, every layer that was left alone with its reason, and the bytes that
+        storing (key, a, b) would save.
+
+    Raises
+    ------
+    ReadError
+        The file cannot be read, or its format cannot be written.
+    KeySetError
+        No depthwise layer has filters of this size, or none of those can be written.
+    ExportError
+        ``out`` is the file itself, is there already, or is no place for it.
+    ValueError
+        ``min_r2`` is not in 0..1.
+    OSError
+        ``out`` cannot be written.
+    """
+    if not 0 <= min_r2 <= 1:
+        msg = f"min_r2 is a share of variance from 0 to 1, not {min_r2}."
+        raise ValueError(msg)
+    path, target = Path(file), _target(file, out, force=force)
+    chosen = _key_set(keys)
+    if equivalence is not None:
+        chosen = with_fields(chosen, equivalence=equivalence)
+    network = read(path)
+    writer = _writer_of(network, target)
+    require_depthwise(network, chosen)
+    with while_reading(file=str(path)):
+        surgeon = Surgeon(path, writer, chosen, min_r2=min_r2)
+    for layer in network.layers:
+        surgeon.take(layer)
+    if not surgeon.layers:
+        reasons = Counter(left.reason for left in surgeon.left if left.kind == "depthwise")
+        msg = f"{path}: no depthwise layer of it can be replaced ({_counted(reasons)})."
+        raise KeySetError(msg)
+    _write(writer, surgeon, target)
+    return Replacement(
+        source=path,
+        out=target,
+        format=network.format,
+        keys=chosen.name,
+        keys_id=chosen.id,
+        min_r2=min_r2,
+        layers=tuple(surgeon.layers),
+        left=tuple(surgeon.left),
+        storage=together(surgeon.storage),
+    )
+
+
+def require_depthwise(network: ModelFile, keys: KeySet) -> None:
+    """Require a depthwise layer with filters of the size of the keys.
+
+    Raises
+    ------
+    KeySetError
+        There is none; the message says what there is.
+    """
+    depthwise = [layer for layer in network.layers if layer.kind == "depthwise"]
+    if any(layer.kernel == keys.kernel for layer in depthwise):
+        return
+    if not depthwise:
+        kinds = _counted(Counter(layer.kind for layer in network.layers))
+        msg = (
+            f"{network.source}: it has no depthwise layer, whose filters keys are about. Its "
+            f"convolution layers are: {kinds}."
+        )
+        raise KeySetError(msg)
+    sizes = _counted(Counter("{}x{}".format(*layer.kernel) for layer in depthwise))
+    msg = (
+        f"{network.source}: the keys of the set {keys.name!r} are "
+        f"{keys.kernel[0]}x{keys.kernel[1]}, but its depthwise layers are: {sizes}. Take a key set "
+        "of such a size."
+    )
+    raise KeySetError(msg)
+
+
+def _counted(found: Counter[str]) -> str:
+    """``"3x3 (12), 5x5 (4)"``, the most frequent first."""
+    return ", ".join(f"{what} ({count})" for what, count in found.most_common())
+
+
+def _key_set(keys: KeySet | PathLike) -> KeySet:
+    if isinstance(keys, KeySet):
+        return keys
+    from filterdb.keys.set_file import load_keys
+
+    return load_keys(keys)
+
+
+def _writers() -> Iterable[Writer]:
+    for name in WRITERS:
+        yield cast("Writer", import_module(f"filterdb.keys.writers.{name}"))
+
+
+def _writer_of(network: ModelFile, target: Path) -> Writer:
+    """The writer of a file's format, which the name of the copy should not belie."""
+    writers = {writer.FORMAT.name: writer for writer in _writers()}
+    if network.format not in writers:
+        msg = (
+            f"It was read as {network.format}, which is not written. Convert it to safetensors or "
+            "ONNX first, or change the live module with filterdb.keys.initialise (needs torch)."
+        )
+        raise UnsupportedFormatError(msg).at(file=network.source)
+    writer = writers.pop(network.format)
+    suffix = target.suffix.lower()
+    if suffix not in writer.FORMAT.suffixes and any(
+        suffix in other.FORMAT.suffixes for other in writers.values()
+    ):
+        msg = (
+            f"{network.source} is {network.format}, and so is its copy: let {target.name!r} end in "
+            f"{writer.FORMAT.suffixes[0]}."
+        )
+        raise ExportError(msg)
+    return writer
+
+
+def _target(file: PathLike, out: PathLike, *, force: bool) -> Path:
+    """Where the copy is written, without links."""
+    target = output_outside(out)
+    if target.exists():
+        if Path(file).exists() and target.samefile(file):
+            msg = f"{out} is the file itself, which is never written over. Name another place."
+            raise ExportError(msg)
+        if not target.is_file():
+            msg = f"{out} is there and is no regular file, so it is not replaced. Name another."
+            raise ExportError(msg)
+        if not force:
+            msg = f"{out} is there already. Name another place, or say force to replace it."
+            raise ExportError(msg)
+    elif not target.parent.is_dir():
+        msg = f"The folder of {out} is not there. Make it first."
+        raise ExportError(msg)
+    return target
+
+
+def _write(writer: Writer, surgeon: Surgeon, target: Path) -> None:
+    """Write the copy beside its place, and move it there once it is whole."""
+    draft = target.with_name(f".filterdb-{token_hex(8)}.tmp")
+    try:
+        writer.write(surgeon.path, draft, surgeon.changes)
+        draft.replace(target)
+    except ReadError as error:
+        raise error.at(file=str(surgeon.path)) from error.__cause__
+    finally:
+        draft.unlink(missing_ok=True)

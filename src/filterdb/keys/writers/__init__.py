@@ -1,0 +1,1 @@
+"""Checkpoints, copied with some of their tensors changed: one file a format."""
