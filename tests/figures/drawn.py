@@ -13,6 +13,8 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from filterdb import figures
+from filterdb.keys.found import CodeAxis, Control, CurvePoint, Examples, Explained
+from filterdb.keys.key_set import KeyName, KeySet
 from filterdb.stats.basis import Basis, fit_basis, reference_basis
 from filterdb.stats.moments import Moments
 from filterdb.stats.summary import Summary, scale, summarise
@@ -108,6 +110,56 @@ ODD_NAMES = (
     "ascii",
 )
 
+
+def keys_of(count: int, kernel: tuple[int, int] = (3, 3), *, texts: tuple[str, ...] = ()) -> KeySet:
+    """So many keys, of which every third has no scales."""
+    names = tuple(
+        KeyName(texts[i % len(texts)] if texts else f"key {i + 1}", *(
+            (None,) if i % 3 == 2 else ("a member", 0.5 + 0.1 * i, 0.6 + 0.1 * i)
+        ))
+        for i in range(count)
+    )  # fmt: skip
+    return KeySet("a set", filters_of(count, kernel), names)
+
+
+def curve_of(*ks: int, controls: int = 4) -> list[CurvePoint]:
+    """Points in which the networks are above all controls."""
+
+    def explained(part: float, k: int) -> Explained:
+        shares = np.array([0.9, 0.8, 0.6, 0.4]) * part * (1 - 0.7**k)
+        return Explained(12_345, tuple(shares.tolist()), 0.5)
+
+    names = ("gaussian", "spectrum", "covariance", "initialisation", ODD_NAMES[0])[:controls]
+    return [
+        CurvePoint(
+            k,
+            explained(1.0, k),
+            explained(1.05, k).shares,
+            {
+                name: Control(explained(0.07 * (i + 1), k), explained(0.1 * (i + 1), k))
+                for i, name in enumerate(names)
+            },
+        )
+        for k in ks
+    ]
+
+
+def counts_of(layers: int, keys: int, *, seed: int = 0) -> NDArray[np.int64]:
+    """Labels of filters, shape ``(L, K + 3)``."""
+    return np.random.default_rng(seed).integers(0, 50, (layers, keys + 3))
+
+
+def code_of(count: int, kernel: tuple[int, int] = (3, 3), kept: tuple[int, ...] = ()) -> CodeAxis:
+    counts = np.random.default_rng(count).integers(0, 9999, count)
+    return CodeAxis(filters_of(count, kernel), counts, kept)
+
+
+def examples_of(best: int, worst: int, kernel: tuple[int, int] = (3, 3)) -> Examples:
+    r2 = np.linspace(0, 1, best + worst, dtype=np.float32)[::-1]
+    filters = filters_of(best + worst, kernel).astype(np.float32)
+    return Examples(filters[:best], r2[:best], filters[best:], r2[best:][::-1])
+
+
 EVERY: dict[str, Callable[[figures.style.Style], Figure]] = {
     "eigenimages": lambda style: figures.eigenimages(
         {name: basis_of(seed=i) for i, name in enumerate(ODD_NAMES)}, style=style
@@ -171,6 +223,62 @@ EVERY: dict[str, Callable[[figures.style.Style], Figure]] = {
     ),
     "changed filters, one": lambda style: figures.changed_filters(
         filters_of(1, (7, 1)), filters_of(1, (7, 1), seed=1), [ODD_NAMES[4]], style=style
+    ),
+    "key mosaic, odd names": lambda style: figures.key_mosaic(
+        keys_of(16, texts=ODD_NAMES),
+        np.full(19, 1 / 19),
+        filters=10**6,
+        title=ODD_NAMES[0],
+        style=style,
+    ),
+    "key mosaic, one": lambda style: figures.key_mosaic(
+        keys_of(1, (1, 9)), np.ones(1), style=style
+    ),
+    "key mosaic, two of 9x1": lambda style: figures.key_mosaic(keys_of(2, (9, 1)), style=style),
+    "key mosaic, 65": lambda style: figures.key_mosaic(
+        keys_of(65, (11, 11)), np.zeros(65), style=style
+    ),
+    "coverage": lambda style: figures.coverage_curve(curve_of(1, 2, 4, 8, 16, 32), style=style),
+    "coverage, one panel": lambda style: figures.coverage_curve(
+        curve_of(7, controls=1), thresholds=(0.7,), style=style
+    ),
+    "coverage, three panels": lambda style: figures.coverage_curve(
+        curve_of(*range(2, 14), controls=5),
+        thresholds=(0.7, 0.8, 0.9),
+        about=ODD_NAMES[4],
+        style=style,
+    ),
+    "keys by depth": lambda style: figures.key_shares_by_depth(
+        np.linspace(0, 1, 7), counts_of(7, 12), ODD_NAMES * 2, style=style
+    ),
+    "keys by layer": lambda style: figures.layer_bars(
+        ODD_NAMES, counts_of(6, 6), ODD_NAMES, title=ODD_NAMES[4], style=style
+    ),
+    "keys by layer, one": lambda style: figures.layer_bars(
+        ["a"], counts_of(1, 1), ["key"], style=style
+    ),
+    "keys by layer, many": lambda style: figures.layer_bars(
+        [f"layer {i}" for i in range(200)],
+        counts_of(200, 16),
+        [str(i) for i in range(16)],
+        style=style,
+    ),
+    "code axis": lambda style: figures.code_axis(code_of(50, (7, 7), (0, 9, 49)), style=style),
+    "code axis, one": lambda style: figures.code_axis(code_of(1, (1, 5), (0,)), style=style),
+    "code axis, 101": lambda style: figures.code_axis(code_of(101), style=style),
+    "best and worst": lambda style: figures.best_and_worst(
+        examples_of(20, 20, (7, 7)), filters=10**7, style=style
+    ),
+    "best and worst, one": lambda style: figures.best_and_worst(examples_of(1, 0), style=style),
+    "agreement of keys": lambda style: figures.key_agreement(
+        np.linspace(-1, 1, 36).reshape(6, 6),
+        ODD_NAMES,
+        ODD_NAMES,
+        sets=ODD_NAMES[:2],
+        style=style,
+    ),
+    "agreement of keys, many": lambda style: figures.key_agreement(
+        np.zeros((64, 9)), [f"key {i}" for i in range(64)], [*"abcdefghi"], style=style
     ),
 }
 """A call of every picture, with names and sizes that give trouble."""

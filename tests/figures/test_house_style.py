@@ -20,6 +20,9 @@ from filterdb.figures import lettering, quality_by_depth, render, shift_matrix
 from filterdb.figures.style import LOOKS, MARKERS, OTHER, PALETTE, house, is_light
 from filterdb.words import counted
 
+# Pictures whose units are as high as wide.
+SQUARE = ("eigen", "shift m", "filter", "changed", "key m", "code", "best", "agree")
+
 # What the tests set, as a user might have: none of it may show.
 WILD = {
     "font.size": 25,
@@ -61,9 +64,7 @@ def check_that_nothing_is_cut_off(figure):
                 assert 0 <= extent.y0 < extent.y1 <= figure.bbox.y1, text
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in EVERY if name.startswith(("eigen", "shift m", "filter", "changed"))]
-)
+@pytest.mark.parametrize("name", [name for name in EVERY if name.startswith(SQUARE)])
 def test_what_is_square_stays_square_at_any_size(name):
     figure = EVERY[name]("light")
     axes = figure.axes[0]

@@ -7,8 +7,14 @@ No figure belongs to pyplot, and no global setting is changed.
 from filterdb.figures.bases import cumulative_variance, eigenimages
 from filterdb.figures.boxes import shift_boxes
 from filterdb.figures.changes import changed_filters
+from filterdb.figures.code_strip import code_axis
 from filterdb.figures.density import coefficient_density, phenotypes
 from filterdb.figures.depths import quality_by_depth
+from filterdb.figures.key_cosines import key_agreement
+from filterdb.figures.key_coverage import coverage_curve
+from filterdb.figures.key_examples import best_and_worst
+from filterdb.figures.key_shares import key_shares_by_depth, layer_bars
+from filterdb.figures.key_tiles import key_mosaic
 from filterdb.figures.mosaic import filter_mosaic
 from filterdb.figures.ridges import ridge_plot
 from filterdb.figures.saving import render, save
@@ -16,11 +22,18 @@ from filterdb.figures.shift import shift_matrix
 from filterdb.figures.training import training_curves
 
 __all__ = [
+    "best_and_worst",
     "changed_filters",
+    "code_axis",
     "coefficient_density",
+    "coverage_curve",
     "cumulative_variance",
     "eigenimages",
     "filter_mosaic",
+    "key_agreement",
+    "key_mosaic",
+    "key_shares_by_depth",
+    "layer_bars",
     "phenotypes",
     "quality_by_depth",
     "render",
