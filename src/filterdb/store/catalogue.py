@@ -21,7 +21,7 @@ from filterdb.store import connection as connections
 from filterdb.store import schema
 from filterdb.store.columns import ensure_columns
 from filterdb.store.connection import write_failure, writing
-from filterdb.store.digest import digest_of, refresh_digest
+from filterdb.store.digest import digest_of, refresh_digest, refresh_labels_digests
 from filterdb.store.naming import clean, resolve
 from filterdb.store.payload import Draft, is_whole, payload_path
 from filterdb.store.summaries import chosen_bases, put_basis, put_summary
@@ -230,6 +230,7 @@ class Catalogue:
                 dict.fromkeys(resolve(self._connection, reference) for reference in references)
             )
             removed = [self._delete(model_id) for model_id in chosen]
+            refresh_labels_digests(self._connection)
             self._connection.execute(
                 "DELETE FROM payloads WHERE weights_hash NOT IN (SELECT weights_hash FROM models)"
             )

@@ -11,6 +11,8 @@ from typing import Any
 from filterdb.store.schema import INDEXES, TABLES, columns_of
 
 Row = Mapping[str, Any]
+LABELS = "labels "
+"""What the subject of a check begins with that is about the labels by a key set."""
 
 
 def canonical(row: Row) -> str:
@@ -61,6 +63,31 @@ def refresh_digest(connection: sqlite3.Connection, model_id: int) -> None:
     """Store a model's digest anew, in the transaction that changed the model."""
     digest = model_digest(connection, model_id)
     connection.execute("UPDATE models SET digest = ? WHERE id = ?", (digest, model_id))
+
+
+def labels_digest(connection: sqlite3.Connection, key_set: str) -> str:
+    """Digest of a key set and of all labels by it, so that a row that is gone is noticed, too.
+
+    Models know nothing of it: their digests stay as they are, whoever labels their filters.
+    """
+    query = "SELECT digest FROM key_sets WHERE id = ?"
+    rows: list[Row] = [{"key set": row[0]} for row in connection.execute(query, (key_set,))]
+    query = (
+        "SELECT model_id, layer_index, digest FROM key_labels WHERE key_set = ? "
+        "ORDER BY model_id, layer_index"
+    )
+    rows.extend({"labels": list(row)} for row in connection.execute(query, (key_set,)))
+    return digest_of(*rows)
+
+
+def refresh_labels_digests(connection: sqlite3.Connection) -> None:
+    """Store the digests of all labels anew, in the transaction that changed some."""
+    connection.execute("DELETE FROM checks WHERE subject <> 'schema'")
+    for (key_set,) in connection.execute("SELECT id FROM key_sets").fetchall():
+        connection.execute(
+            "INSERT INTO checks (subject, digest) VALUES (?, ?)",
+            (LABELS + key_set, labels_digest(connection, key_set)),
+        )
 
 
 def schema_digest(connection: sqlite3.Connection) -> str:

@@ -7,7 +7,7 @@ import sqlite3
 from filterdb.errors import SchemaVersionError
 
 APPLICATION_ID = 0x46444231  # "FDB1" in the SQLite header: tells a catalogue from other databases
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 METADATA = (
     "task",
@@ -141,8 +141,39 @@ FAILURES = {
     "digest": "TEXT NOT NULL",
 }
 
+KEY_SETS = {
+    "id": "TEXT PRIMARY KEY",  # of its keys and of what does not matter: the version of the set
+    "name": "TEXT NOT NULL",
+    "kh": "INTEGER NOT NULL",
+    "kw": "INTEGER NOT NULL",
+    "n_keys": "INTEGER NOT NULL",
+    "added_at": "TEXT NOT NULL",
+    "digest": "TEXT NOT NULL",
+    "content": "BLOB NOT NULL",  # the set as a file
+}
+
+LABEL_COUNTS = {
+    "n": "INTEGER NOT NULL",
+    "n_constant": "INTEGER NOT NULL",
+    "n_zero": "INTEGER NOT NULL",
+    "n_r2_70": "INTEGER NOT NULL",  # filters with R2 of at least 0.70
+    "n_r2_80": "INTEGER NOT NULL",
+    "n_r2_90": "INTEGER NOT NULL",
+    "n_r2_95": "INTEGER NOT NULL",
+    "mean_r2": "REAL",  # of the filters that have a shape
+}
+
+KEY_LABELS = {
+    "model_id": "INTEGER NOT NULL REFERENCES models(id) ON DELETE CASCADE",
+    "layer_index": "INTEGER NOT NULL",
+    "key_set": "TEXT NOT NULL REFERENCES key_sets(id)",
+    **LABEL_COUNTS,
+    "digest": "TEXT NOT NULL",
+    "labels": "BLOB NOT NULL",  # of each filter; last, so that the rest is read without it
+}
+
 CHECKS = {
-    "subject": "TEXT PRIMARY KEY",  # "schema": how the tables are defined
+    "subject": "TEXT PRIMARY KEY",  # "schema": the tables' definition; "labels ID": of a key set
     "digest": "TEXT NOT NULL",
 }
 
@@ -153,6 +184,8 @@ TABLES = {
     "skipped": (SKIPPED | {"PRIMARY KEY": "(model_id, position)"}, " WITHOUT ROWID"),
     "bases": (BASES, ""),
     "summaries": (SUMMARIES | {"PRIMARY KEY": "(model_id, layer_index, part)"}, ""),
+    "key_sets": (KEY_SETS, ""),
+    "key_labels": (KEY_LABELS | {"PRIMARY KEY": "(model_id, layer_index, key_set)"}, ""),
     "failures": (FAILURES, " WITHOUT ROWID"),
     "checks": (CHECKS, " WITHOUT ROWID"),
 }

@@ -15,6 +15,7 @@ COUNTS = {
     "filters": "SELECT coalesce(sum(n_filters), 0) FROM layers",
     "distinct_filters": "SELECT coalesce(sum(n_filters), 0) FROM models WHERE duplicate_of IS NULL",
     "summarised_layers": "SELECT count(DISTINCT model_id || ' ' || layer_index) FROM summaries",
+    "labelled_layers": "SELECT count(DISTINCT model_id || ' ' || layer_index) FROM key_labels",
     "skipped": "SELECT count(*) FROM skipped",
     "failures": "SELECT count(*) FROM failures",
     "source_bytes": "SELECT coalesce(sum(size_bytes), 0) FROM models",
@@ -28,6 +29,22 @@ GROUPS = {
     "layers_by_verdict": "SELECT verdict, count(*) FROM layers GROUP BY 1",
     "skipped_by_reason": "SELECT reason, count(*) FROM skipped GROUP BY 1",
 }
+LISTS = {
+    "bases": (
+        ("kernel", "basis", "origin", "n"),
+        "SELECT kh || 'x' || kw, id, origin, n FROM bases ORDER BY kh * kw, kh",
+    ),
+    "key_sets": (
+        ("key_set", "name", "kernel", "keys", "layers"),
+        "SELECT id, name, kh || 'x' || kw, n_keys, "
+        "(SELECT count(*) FROM key_labels WHERE key_set = key_sets.id) "
+        "FROM key_sets ORDER BY kh * kw, kh, name, id",
+    ),
+    "failed_files": (
+        ("path", "reason", "failed_at"),
+        "SELECT path, reason, failed_at FROM failures ORDER BY path",
+    ),
+}
 
 
 def totals(folder: Path) -> dict[str, Any]:
@@ -37,8 +54,10 @@ def totals(folder: Path) -> dict[str, Any]:
     -------
     dict
         Numbers; then counts by group, the largest first; then ``bases`` (``kernel``, ``basis``,
-        ``origin``, ``n``), which the histograms of each size are in; then ``failed_files``
-        (``path``, ``reason``, ``failed_at``): the files that were offered and are in no model.
+        ``origin``, ``n``), which the histograms of each size are in; ``key_sets`` (``key_set``,
+        ``name``, ``kernel``, ``keys``, ``layers``), by which so many layers are labelled; then
+        ``failed_files`` (``path``, ``reason``, ``failed_at``): the files that were offered and
+        are in no model.
 
     Raises
     ------
@@ -51,14 +70,7 @@ def totals(folder: Path) -> dict[str, Any]:
             result[name] = connection.execute(query).fetchone()[0]
         for name, query in GROUPS.items():
             result[name] = dict(connection.execute(f"{query} ORDER BY 2 DESC, 1").fetchall())
-        columns: tuple[str, ...] = ("kernel", "basis", "origin", "n")
-        query = "SELECT kh || 'x' || kw, id, origin, n FROM bases ORDER BY kh * kw, kh"
-        result["bases"] = [
-            dict(zip(columns, row, strict=True)) for row in connection.execute(query)
-        ]
-        columns = ("path", "reason", "failed_at")
-        query = "SELECT path, reason, failed_at FROM failures ORDER BY path"
-        result["failed_files"] = [
-            dict(zip(columns, row, strict=True)) for row in connection.execute(query)
-        ]
+        for name, (columns, query) in LISTS.items():
+            found = connection.execute(query)
+            result[name] = [dict(zip(columns, row, strict=True)) for row in found]
     return result

@@ -13,7 +13,7 @@ from typing import Any
 from filterdb.errors import DamagedStoreError, StoreError
 from filterdb.store import connection as connections
 from filterdb.store.connection import CATALOGUE, CATALOGUE_DRAFT, PAYLOAD, SCANS, writing
-from filterdb.store.digest import digest_of, model_digest, schema_digest
+from filterdb.store.digest import LABELS, digest_of, labels_digest, model_digest, schema_digest
 from filterdb.store.lock import cleaning
 from filterdb.store.payload import (
     HASH,
@@ -215,9 +215,35 @@ def _check_rows(connection: sqlite3.Connection) -> Iterator[Finding]:
             f"The basis of its {height}x{width} filters is not what was stored.",
             "Take the histograms anew: `filterdb basis DB --adopt reference`.",
         )
+    yield from _check_labels(connection, names)
     for (path,) in _changed(connection, "failures", "path"):
         message = "What the catalogue says of this failed file is not what was stored."
         yield Finding("catalogue", str(path), message, "Ingest the file again.")
+
+
+def _check_labels(connection: sqlite3.Connection, names: dict[Any, Any]) -> Iterator[Finding]:
+    """Key sets and labels against their own digests, and against that of all by one set."""
+    labelled = "It is mended by labelling again: `filterdb keys label DB --set {} --force`."
+    wrong = set()
+    for number, index, key_set in _changed(
+        connection, "key_labels", "model_id", "layer_index", "key_set"
+    ):
+        wrong.add(key_set)
+        message = f"The labels of its layer {index} by key set {key_set} are not what was stored."
+        where = str(names.get(number, number))
+        yield Finding("catalogue", where, message, labelled.format(key_set))
+    for (key_set,) in _changed(connection, "key_sets", "id"):
+        wrong.add(key_set)
+        message = f"The key set {key_set} is not what was stored."
+        yield Finding("catalogue", CATALOGUE, message, labelled.format(key_set))
+    checks = dict(_rows(connection, "SELECT subject, digest FROM checks"))
+    known = {LABELS + str(row[0]): row[0] for row in _rows(connection, "SELECT id FROM key_sets")}
+    for subject in sorted({*known, *map(str, checks)} - {"schema"}):
+        key_set = known.get(subject, subject.removeprefix(LABELS))
+        whole = subject in known and checks.get(subject) == labels_digest(connection, key_set)
+        if not whole and key_set not in wrong:
+            message = f"The labels by key set {key_set} are not all that were stored."
+            yield Finding("catalogue", CATALOGUE, message, labelled.format(key_set))
 
 
 def _changed(connection: sqlite3.Connection, table: str, *told: str) -> Iterator[tuple[Any, ...]]:

@@ -1,0 +1,234 @@
+"""Label the filters of a database, a file or a live network by a key set."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from filterdb.errors import KeySetError, StoreError
+from filterdb.keys.database_layers import DatabaseLayer, database_layers, left_out
+from filterdb.keys.equivalence import Equivalence
+from filterdb.keys.fit import Fit, fit_keys
+from filterdb.keys.jobs import LabelJob
+from filterdb.keys.key_set import KeySet
+from filterdb.keys.labels import THRESHOLD, Labels, LayerLabels, Tally
+from filterdb.keys.sample import ANY, DEPTHWISE
+from filterdb.keys.set_file import load_keys
+from filterdb.keys.stored_labels import (
+    assembled,
+    new_labels,
+    stored_key_set,
+    stored_tallies,
+)
+from filterdb.population.choices import check_choice
+from filterdb.population.preset import Scanning
+from filterdb.reading import read
+from filterdb.scan.executors import executor_for
+from filterdb.scan.parts import split
+from filterdb.scan.run import scan
+from filterdb.store.connection import SCANS, open_to_write
+from filterdb.store.key_labels import labelled_layers, put_labels
+
+PathLike = str | os.PathLike[str]
+NOT_FINITE = "weights that are not finite"
+ALL_KINDS = (
+    "Layers of all kinds were labelled. The master key hypothesis is about depthwise layers: what "
+    "holds of the 2-D slices of dense ones neither supports nor contradicts it."
+)
+
+
+def label(
+    source: Any,
+    keys: KeySet | PathLike,
+    *,
+    where: str | None = None,
+    kind: str = DEPTHWISE,
+    threshold: float = THRESHOLD,
+    equivalence: Equivalence | None = None,
+    store: bool = True,
+    force: bool = False,
+    scanning: Scanning | None = None,
+) -> Labels:
+    """Say of every filter which key it is an affine copy of (METHODS 3.3).
+
+    In a database the labels are kept: called again, only layers that came since are gone through.
+
+    Parameters
+    ----------
+    source
+        A database or its folder; or whatever :func:`filterdb.read` takes.
+    keys
+        A key set, the name of one that comes with the package, or the path of its file.
+    where
+        Only layers of a database that meet this condition.
+    kind
+        ``"depthwise"``, or ``"any"`` for the 2-D slices of layers of all kinds.
+    threshold
+        R² below which a filter is "other". Labels that are kept have R² itself, and serve any.
+    equivalence
+        What does not matter, if something else than the set says; that is another version of it.
+    store
+        Keep the labels in the database.
+    force
+        Label also the layers that have labels by this set.
+    scanning
+        How to pass over the weights of a database.
+
+    Returns
+    -------
+    Labels
+        Every layer of the set's kernel size, those labelled before included.
+
+    Raises
+    ------
+    KeySetError
+        There are no layers of this kind and of the keys' size.
+    ReadError
+        The file cannot be read.
+    QueryError, StoreError
+        The condition is not valid; a payload is missing or damaged; the database cannot be
+        written.
+    """
+    check_choice("kind", kind, (DEPTHWISE, ANY))
+    if not 0 <= threshold <= 1:
+        msg = f"threshold is {threshold:g}; R² is a share between 0 and 1, such as {THRESHOLD}."
+        raise KeySetError(msg)
+    chosen = load_keys(keys)
+    if equivalence is not None:
+        chosen = replace(chosen, equivalence=equivalence)
+    folder = _database(source)
+    if folder is not None:
+        found = _of_database(
+            folder, chosen, where=where, kind=kind, threshold=threshold, store=store,
+            force=force, work=scanning or Scanning(),
+        )  # fmt: skip
+    elif where:
+        msg = f"{source} is no database, so that there is nothing for the condition {where!r}."
+        raise KeySetError(msg)
+    else:
+        found = _of_file(source, chosen, kind=kind, threshold=threshold)
+    return replace(found, notes=(*found.notes, ALL_KINDS)) if kind == ANY else found
+
+
+def _database(source: Any) -> Path | None:
+    """The folder of a database; None where the source is something else."""
+    is_path = isinstance(source, str | os.PathLike)
+    place = Path(source) if is_path else getattr(source, "path", None)
+    return place if isinstance(place, Path) and place.is_dir() else None
+
+
+def _of_file(source: Any, keys: KeySet, *, kind: str, threshold: float) -> Labels:
+    file = read(source)
+    reasons = left_out([(layer.kind, layer.kernel) for layer in file.layers], keys, kind)
+    rows = []
+    for layer in file.layers:
+        if layer.kernel != keys.kernel or kind not in (ANY, layer.kind):
+            continue
+        filters = layer.weights.reshape(-1, keys.flat.shape[1])
+        if not np.isfinite(filters).all():
+            reasons[NOT_FINITE] += 1
+            continue
+        fit = fit_keys(filters, keys.flat, keys.kernel, equivalence=keys.equivalence)
+        rows.append(
+            LayerLabels.of_tally(
+                Tally.of(fit, keys, threshold=threshold, dtype=layer.dtype),
+                model=file.source,
+                model_id=None,
+                layer=layer.name,
+                layer_index=layer.index,
+                kind=layer.kind,
+                depth=layer.conv_depth_norm,
+            )
+        )
+    _check_any(rows, keys)
+    return Labels(keys, threshold, tuple(rows), dict(reasons))
+
+
+def _of_database(
+    folder: Path,
+    keys: KeySet,
+    *,
+    where: str | None,
+    kind: str,
+    threshold: float,
+    store: bool,
+    force: bool,
+    work: Scanning,
+) -> Labels:
+    everything = database_layers(folder, where)
+    reasons = left_out([(layer.kind, layer.kernel) for layer in everything], keys, kind)
+    fitting = [layer for layer in everything
+               if layer.kernel == keys.kernel and kind in (ANY, layer.kind)]  # fmt: skip
+    layers = [layer for layer in fitting if layer.finite]
+    _check_any(layers, keys)
+    reasons += Counter({NOT_FINITE: len(fitting) - len(layers)})
+    there = set() if force else labelled_layers(folder, keys.id)
+    missing = [layer for layer in layers if layer.key not in there]
+    if missing and store:
+        _keep(folder, keys, missing, work)
+        missing = []
+    gone_through = {layer.key for layer in missing}
+    known = [layer for layer in layers if layer.key not in gone_through]
+    tallies = stored_tallies(folder, keys, known, threshold=threshold)
+    for same, fit in _fits(folder, keys, missing, work):
+        for layer in same:
+            tallies[layer.key] = Tally.of(fit, keys, threshold=threshold, dtype=layer.dtype)
+    return assembled(keys, tallies, layers, threshold=threshold, left_out=reasons)
+
+
+def _keep(folder: Path, keys: KeySet, layers: Sequence[DatabaseLayer], work: Scanning) -> None:
+    """Label layers in the catalogue: all of them, or none.
+
+    The weights are gone through first, resumably, and what is found is kept beside the catalogue;
+    the transaction then only takes it in, so that nobody else waits long for the write lock.
+    """
+    try:
+        with closing(open_to_write(folder)):
+            pass
+    except StoreError as error:
+        msg = f"{error} To label without keeping the labels, give store=False (--no-store)."
+        raise StoreError(msg) from error
+    for _ in _fits(folder, keys, layers, work, checkpoint=folder / SCANS, keep=True):
+        pass
+    again = replace(work, progress=None, jobs=1, scheduler=None)
+    fits = _fits(folder, keys, layers, again, checkpoint=folder / SCANS)
+    news = (new_labels(layer, fit) for same, fit in fits for layer in same)
+    put_labels(folder, stored_key_set(keys), news)
+
+
+def _fits(
+    folder: Path,
+    keys: KeySet,
+    layers: Sequence[DatabaseLayer],
+    work: Scanning,
+    *,
+    checkpoint: Path | None = None,
+    keep: bool = False,
+) -> Iterator[tuple[list[DatabaseLayer], Fit]]:
+    """Fits of layers, each with all the layers that have these weights."""
+    if not layers:
+        return
+    same: dict[tuple[str, str], list[DatabaseLayer]] = defaultdict(list)
+    for layer in layers:
+        same[layer.place].append(layer)
+    parts = split(folder, [found[0].scan for found in same.values()])
+    with executor_for(jobs=work.jobs, scheduler=work.scheduler) as executor:
+        for scanned in scan(
+            parts, LabelJob.of(keys), executor=executor, checkpoint=checkpoint, keep=keep,
+            progress=work.progress,
+        ):  # fmt: skip
+            (gone_through,) = scanned.layers
+            yield same[gone_through.weights_hash, gone_through.tensor], scanned.value
+
+
+def _check_any(found: Sequence[object], keys: KeySet) -> None:
+    if not found:
+        msg = "All {}x{} layers hold weights that are NaN or infinite: there is nothing to label."
+        raise KeySetError(msg.format(*keys.kernel))
