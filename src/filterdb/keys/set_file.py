@@ -90,7 +90,7 @@ def save_keys(keys: KeySet, path: str | os.PathLike[str]) -> Path:
         msg = f"{os.fspath(path)!r} is no name for a key set: let it end in {SUFFIX}."
         raise KeySetError(msg)
     try:
-        write_whole(_encoded(keys), target)
+        write_whole(encode_keys(keys), target)
     except OSError as error:
         msg = f"{target}: The key set cannot be written: {error.strerror or error}."
         raise KeySetError(msg) from error
@@ -120,20 +120,17 @@ def _read(path: Path) -> KeySet:
     if not path.is_file():
         msg = "It is no file. A key set is a safetensors file with a tensor `keys`."
         raise KeySetError(msg)
-    data = map_file(path)
-    if data[8:9].tobytes() != b"{":
-        msg = (
-            "It is no safetensors file, and key sets are nothing else. Keys in an array of shape "
-            f"(K, kh, kw) become one with `save_keys(KeySet(name, array), '{path.stem}{SUFFIX}')`."
-        )
-        raise KeySetError(msg)
-    header = parse_header(data)
-    told = strings(header.pop("__metadata__", {}))
-    return key_set(_tensor(data, header), told, path.stem)
+    return _decoded(map_file(path), path.stem)
 
 
-def _encoded(keys: KeySet) -> bytes:
-    """The bytes of a file."""
+def encode_keys(keys: KeySet) -> bytes:
+    """The bytes of a key set's file.
+
+    Raises
+    ------
+    KeySetError
+        The metadata are not of JSON's kinds.
+    """
     values = np.ascontiguousarray(keys.filters, "<f8").tobytes()
     entry = {"dtype": "F64", "shape": keys.filters.shape, "data_offsets": [0, len(values)]}
     text = json.dumps(
@@ -141,6 +138,30 @@ def _encoded(keys: KeySet) -> bytes:
     ).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text + values
+
+
+def decode_keys(content: bytes) -> KeySet:
+    """The key set that :func:`encode_keys` wrote.
+
+    Raises
+    ------
+    KeySetError, ReadError
+        The bytes are damaged.
+    """
+    return _decoded(np.frombuffer(content, np.uint8), "stored")
+
+
+def _decoded(data: NDArray[np.uint8], name: str) -> KeySet:
+    """The key set in the bytes of a file; errors do not name the file yet."""
+    if data[8:9].tobytes() != b"{":
+        msg = (
+            "It is no safetensors file, and key sets are nothing else. Keys in an array of shape "
+            f"(K, kh, kw) become one with `save_keys(KeySet(name, array), '{name}{SUFFIX}')`."
+        )
+        raise KeySetError(msg)
+    header = parse_header(data)
+    told = strings(header.pop("__metadata__", {}))
+    return key_set(_tensor(data, header), told, name)
 
 
 def _tensor(data: NDArray[np.uint8], header: Mapping[str, Any]) -> NDArray[np.float64]:

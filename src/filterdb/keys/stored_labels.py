@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from filterdb.errors import DamagedStoreError, KeySetError, ModelNotFoundError
+from filterdb.errors import DamagedStoreError, KeySetError, ModelNotFoundError, ReadError
 from filterdb.keys.database_layers import DatabaseLayer, database_layers, repeats
 from filterdb.keys.fit import Fit
 from filterdb.keys.found import THRESHOLDS
@@ -18,7 +17,7 @@ from filterdb.keys.key_set import KeySet
 from filterdb.keys.labels import SAME_WEIGHTS, THRESHOLD, Labels, LayerLabels, Tally
 from filterdb.keys.normal import CONSTANT_CLASS, SHAPED, ZERO_CLASS
 from filterdb.keys.sample import DEPTHWISE
-from filterdb.keys.set_file import read_keys, save_keys
+from filterdb.keys.set_file import decode_keys, encode_keys
 from filterdb.store.key_labels import (
     Key,
     NewLabels,
@@ -43,7 +42,7 @@ def stored_keys(folder: PathLike) -> list[KeySet]:
     DamagedStoreError
         A set is not as it was stored.
     """
-    return [keys_from_bytes(found.content) for found in read_key_sets(Path(folder))]
+    return [decoded(found.content) for found in read_key_sets(Path(folder))]
 
 
 def read_labels(folder: PathLike, key_set: str, *, threshold: float = THRESHOLD) -> Labels:
@@ -143,7 +142,7 @@ def labels_of_layer(folder: PathLike, key_set: str, layer: Key) -> Fit:
 
 def stored_key_set(keys: KeySet) -> StoredKeySet:
     """A set as the catalogue keeps it."""
-    return StoredKeySet(keys.id, keys.name, keys.kernel, len(keys), keys_to_bytes(keys))
+    return StoredKeySet(keys.id, keys.name, keys.kernel, len(keys), encode_keys(keys))
 
 
 def new_labels(layer: DatabaseLayer, fit: Fit) -> NewLabels:
@@ -160,31 +159,22 @@ def new_labels(layer: DatabaseLayer, fit: Fit) -> NewLabels:
     return NewLabels(layer.key, layer.weights_hash, labels_of(fit), counts)
 
 
-def keys_to_bytes(keys: KeySet) -> bytes:
-    """A set as the bytes of its file."""
-    with TemporaryDirectory() as place:
-        return save_keys(keys, Path(place) / "keys.safetensors").read_bytes()
-
-
-def keys_from_bytes(content: bytes) -> KeySet:
-    """The set in the bytes of a file.
+def decoded(content: bytes) -> KeySet:
+    """The set that the catalogue keeps as the bytes of its file.
 
     Raises
     ------
     DamagedStoreError
-        They are not what :func:`keys_to_bytes` wrote.
+        They are not what was stored.
     """
-    with TemporaryDirectory() as place:
-        path = Path(place) / "keys.safetensors"
-        path.write_bytes(content)
-        try:
-            return read_keys(path)
-        except KeySetError as error:
-            msg = (
-                "A key set in the catalogue is not as it was stored. `filterdb verify` names it; "
-                "`filterdb keys label DB --set SET --force` mends it."
-            )
-            raise DamagedStoreError(msg) from error
+    try:
+        return decode_keys(content)
+    except (KeySetError, ReadError) as error:
+        msg = (
+            "A key set in the catalogue is not as it was stored. `filterdb verify` names it; "
+            "`filterdb keys label DB --set SET --force` mends it."
+        )
+        raise DamagedStoreError(msg) from error
 
 
 def stored_set(folder: Path, key_set: str) -> KeySet:
@@ -199,7 +189,7 @@ def stored_set(folder: Path, key_set: str) -> KeySet:
     by_id = [found for found in there if found.id == key_set]
     by_name = [found for found in there if found.name == key_set]
     if by_id or by_name:
-        return keys_from_bytes((by_id or by_name)[-1].content)
+        return decoded((by_id or by_name)[-1].content)
     listed = ", ".join(f"{found.name} ({found.id})" for found in there) or "none"
     msg = (
         f"The database has no labels by a key set {key_set!r}. It has labels by: {listed}. "
