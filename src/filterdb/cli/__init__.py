@@ -6,16 +6,24 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
 from keyword import iskeyword
 from types import FrameType
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 
 from filterdb._version import __version__
-from filterdb.errors import DamagedStoreError, ExportError, FilterDBError, ReadError, StoreError
+from filterdb.errors import (
+    DamagedStoreError,
+    ExportError,
+    FilterDBError,
+    KeySetError,
+    ReadError,
+    StoreError,
+)
 
 # Command -> module and one line for `filterdb --help`, which thus imports none of them.
 COMMANDS = {
@@ -32,6 +40,7 @@ COMMANDS = {
     ),
     "nearest": ("filterdb.cli.nearest", "The models closest to one, and shared layers."),
     "diff": ("filterdb.cli.diff", "Two networks side by side, layer by layer."),
+    "keys": ("filterdb.cli.keys", "Master key filters: find, label, show, replace."),
     "report": ("filterdb.cli.report", "One offline HTML page on a network or a database."),
     "import": ("filterdb.cli.published", "The published data set into a database."),
     "export": ("filterdb.cli.published", "A database as HDF5, Parquet or safetensors."),
@@ -53,28 +62,41 @@ class Terminated(BaseException):
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they run."""
+    """A group whose commands are imported when they run.
+
+    Parameters
+    ----------
+    table
+        Command -> module, and one line for the help.
+    """
+
+    def __init__(
+        self, *arguments: Any, table: Mapping[str, tuple[str, str]], **settings: Any
+    ) -> None:
+        super().__init__(*arguments, **settings)
+        self.table = table
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """All command names, in the order of a first use."""
-        return list(COMMANDS)
+        return list(self.table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Import one command."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.table:
             return None
-        module = import_module(COMMANDS[cmd_name][0])
+        module = import_module(self.table[cmd_name][0])
         command = getattr(module, cmd_name + "_" * iskeyword(cmd_name))
         return command if isinstance(command, click.Command) else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands from the table, importing nothing."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+            formatter.write_dl([(name, line) for name, (_, line) in self.table.items()])
 
 
 @click.group(
     cls=LazyGroup,
+    table=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit status: 0 done; 1 a gate said no; 2 wrong usage; 3 inputs or outputs failed.",
 )
@@ -128,8 +150,8 @@ def main() -> None:
 
 def is_failure(error: FilterDBError) -> bool:
     """Whether an input or an output failed; if not, the command was called wrongly."""
-    if isinstance(error, ExportError):  # refused by us, or by the system
-        return isinstance(error.__cause__, OSError)
+    if isinstance(error, ExportError | KeySetError):  # refused by us, or by the system or a file
+        return isinstance(error.__cause__, OSError | ReadError)
     return isinstance(error, ReadError | DamagedStoreError) or type(error) is StoreError
 
 

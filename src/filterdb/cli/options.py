@@ -52,3 +52,23 @@ plot_option = click.option(
     "--plot", type=click.Path(dir_okay=False), metavar="FILE", help="Draw it: .png, .svg or .pdf."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+
+
+def equivalence_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say what does not matter when two filters are compared."""
+    signed = click.option(
+        "--signed", is_flag=True, help="A filter and its negative are different keys."
+    )
+    rotations = click.option(
+        "--rotations", is_flag=True, help="Rotations and reflections of a filter are the same key."
+    )
+    shifts = click.option(
+        "--shifts", is_flag=True, help="A filter moved by one pixel is the same key."
+    )
+    return signed(rotations(shifts(command)))
+
+
+kind_option = click.option(
+    "--kind", type=click.Choice(["depthwise", "any"]), default="depthwise", show_default=True,
+    help="Layers to take; any: the slices of dense layers, too.",
+)  # fmt: skip

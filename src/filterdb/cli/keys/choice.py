@@ -1,0 +1,108 @@
+"""Which key set a command takes where none is named, and at which kernel size."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from filterdb.keys.equivalence import Kernel
+    from filterdb.keys.key_set import KeySet
+
+USUAL = {(3, 3): "found3x3", (5, 5): "found5x5", (7, 7): "published8"}
+"""Kernel size -> the set that comes with the package."""
+
+set_option = click.option(
+    "--set", "key_set", metavar="SET",
+    help="A set that comes with filterdb (`filterdb keys show`), or a file. If not given, the "
+    "one for the kernel size.",
+)  # fmt: skip
+resize_option = click.option(
+    "--resize", type=click.Choice(["padding", "analytic"]),
+    help="Bring keys of another size to the kernel: in the middle of zeros, or by the members of "
+    "the analytic family that they are named after.",
+)  # fmt: skip
+
+
+def chosen_set(
+    source: str,
+    name: str | None,
+    *,
+    kernel: Kernel | None = None,
+    resize: str | None = None,
+    where: str | None = None,
+    kind: str = "depthwise",
+) -> KeySet:
+    """The key set for a file or a database.
+
+    Raises
+    ------
+    KeySetError
+        There is no such set, or it cannot be brought to the size.
+    click.UsageError
+        The set is of another size and nobody said how to resize it, or none comes with the
+        package for this size.
+    """
+    from filterdb.keys.set_file import load_keys, shipped
+
+    wanted = kernel
+    if wanted is None and (name is None or resize is not None):
+        wanted = usual_kernel(source, where=where, kind=kind)
+    if name is None:
+        own = USUAL.get(wanted) if wanted else None
+        if own not in shipped() and resize is None and wanted is not None:
+            msg = (
+                "No key set for {}x{} filters comes with filterdb. Name one with --set, find one "
+                "with `filterdb keys find`, or let one be brought to that size with --resize."
+            ).format(*wanted)
+            raise click.UsageError(msg)
+        name = own if own in shipped() else USUAL[7, 7]
+    keys = load_keys(name)
+    if wanted is None or keys.kernel == wanted:
+        return keys
+    if resize is None:
+        msg = (
+            "The keys of {!r} are {}x{}, not {}x{}: --resize says how to bring them there.".format(
+                keys.name, *keys.kernel, *wanted
+            )
+        )
+        raise click.UsageError(msg)
+    if resize == "padding":
+        return keys.padded(wanted)
+    from filterdb.keys.naming import analytic
+
+    return analytic(keys, wanted)
+
+
+def usual_kernel(source: str, *, where: str | None, kind: str) -> Kernel | None:
+    """3x3 where layers are of it, else the size with the most filters; None where there is none.
+
+    Raises
+    ------
+    ReadError, StoreError, QueryError
+        The source cannot be read, or the condition is not valid.
+    """
+    filters: Counter[Kernel] = Counter()
+    for own, size, count in layers_of(source, where):
+        if kind in ("any", own) and size != (1, 1):
+            filters[size] += count
+    if (3, 3) in filters:
+        return 3, 3
+    return max(filters, key=filters.__getitem__, default=None)
+
+
+def layers_of(source: str, where: str | None) -> list[tuple[str, Kernel, int]]:
+    """Kind, kernel size and number of filters of each layer."""
+    if Path(source).is_dir():
+        from filterdb.keys.database_layers import database_layers
+
+        return [
+            (layer.kind, layer.kernel, layer.scan.n_filters)
+            for layer in database_layers(Path(source), where)
+        ]
+    from filterdb.reading import read
+
+    return [(layer.kind, layer.kernel, layer.n_filters) for layer in read(source).layers]

@@ -1,0 +1,239 @@
+"""``filterdb keys show``: the key sets there are, one of them, or two beside one another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from filterdb.cli.options import json_option, plot_option
+
+if TYPE_CHECKING:
+    from filterdb.keys.key_set import KeySet
+
+MOST_COSINES = 16
+NARROW_COSINES = 9
+LEFT_TO_TABLES = ("chance", "fitted", "held_out", "coverage", "thresholds")
+
+
+@click.command()
+@click.argument("sets", metavar="[SET]...", nargs=-1)
+@json_option
+@plot_option
+def show(
+    sets: tuple[str, ...],
+    as_json: bool,  # noqa: FBT001
+    plot: str | None,
+) -> None:
+    """List the key sets that come with filterdb, show one, or match the keys of two.
+
+    A SET is the name of one that comes with filterdb, or a file.
+    """
+    from filterdb import figures
+    from filterdb.cli.output import print_json
+    from filterdb.cli.plots import check_plot, write_plot
+    from filterdb.keys.set_file import load_keys, shipped
+
+    check_plot(plot)
+    if len(sets) > 2:
+        msg = f"{len(sets)} key sets were named; one is shown, or two are compared."
+        raise click.UsageError(msg)
+    if plot and not sets:
+        msg = "Name the SET to draw, or two to draw their cosines."
+        raise click.BadParameter(msg, param_hint="--plot")
+    found = [load_keys(name) for name in sets or shipped()]
+    if not sets:
+        print_json([row_of(keys) for keys in found]) if as_json else present_list(found)
+    elif len(sets) == 1:
+        print_json(as_dict(found[0])) if as_json else present(found[0])
+        if plot:
+            write_plot(figures.key_mosaic(found[0], title=found[0].name), plot)
+    else:
+        first, second = found
+        print_json(comparison(first, second)) if as_json else compare(first, second)
+        if plot:
+            cosines = first.cosines(second)
+            names = (first.name, second.name)
+            drawn = figures.key_agreement(cosines, first.texts, second.texts, sets=names)
+            write_plot(drawn, plot)
+
+
+def row_of(keys: KeySet) -> dict[str, Any]:
+    """What the list says of a set."""
+    told = keys.metadata
+    return {
+        "name": keys.name,
+        "kernel": list(keys.kernel),
+        "keys": len(keys),
+        "id": keys.id,
+        "source": told.get("source"),
+        "licence": told.get("licence"),
+    }
+
+
+def as_dict(keys: KeySet) -> dict[str, Any]:
+    """A set as JSON has it, complete."""
+    from dataclasses import asdict
+
+    from filterdb.keys.spectrum import effective_rank, singular_values
+
+    named = zip(keys.names, keys.texts, keys.filters, strict=True)
+    return {
+        **row_of(keys),
+        "equivalence": keys.equivalence.to_dict(),
+        "filters": [
+            {**asdict(name), "text": text, "filter": key.tolist()} for name, text, key in named
+        ],
+        "cosines": keys.cosines(keys).tolist(),
+        "singular_values": singular_values(keys).tolist(),
+        "effective_rank": effective_rank(keys),
+        "metadata": dict(keys.metadata),
+    }
+
+
+def comparison(first: KeySet, second: KeySet) -> dict[str, Any]:
+    """Two sets beside one another, as JSON has it."""
+    from dataclasses import asdict
+
+    from filterdb.keys.matching import match_sets
+
+    found = match_sets(first, second)
+    return {
+        "sets": [row_of(first), row_of(second)],
+        "cosines": first.cosines(second).tolist(),
+        "pairs": [asdict(pair) for pair in found.pairs],
+        "mean_cosine": found.mean,
+        "chance": found.chance,
+    }
+
+
+def present_list(found: list[KeySet]) -> None:
+    """Print the sets that come with filterdb."""
+    from filterdb.cli.output import new_table, plain, show
+
+    columns = ("kernel", "keys", "source", "licence")
+    table = new_table("set", *columns, right=("keys",), fold=("source",))
+    for keys in found:
+        told = keys.metadata
+        table.add_row(
+            plain(keys.name), "{}x{}".format(*keys.kernel), f"{len(keys):,}",
+            plain(told.get("source")), plain(told.get("licence")),
+        )  # fmt: skip
+    show(table)
+    show("[dim]`filterdb keys show SET` shows one, or a file of `filterdb keys find -o`.[/]")
+
+
+def present(keys: KeySet) -> None:
+    """Print a set: pictures, names, how alike its keys are, and what is known of it."""
+    from filterdb.cli.keys.pictures import show_keys, sigmas
+    from filterdb.cli.output import is_narrow, new_table, number, plain, show
+    from filterdb.keys.spectrum import effective_rank, singular_values
+
+    size = "{}x{}".format(*keys.kernel)
+    same = [name for name, value in keys.equivalence.to_dict().items() if value]
+    click.echo()
+    show(f"[bold]{plain(keys.name)}[/]: {len(keys)} keys, {size}, version {keys.id}")
+    if same:
+        show(f"Labelling with it: {', '.join(same)}.", indent=2)
+    click.echo()
+    show_keys(keys)
+    most = NARROW_COSINES if is_narrow() else MOST_COSINES
+    cosines = keys.cosines(keys)
+    places = [str(place) for place in range(1, len(keys) + 1)]
+    columns = places if len(keys) <= most else []
+    numbers = ("#", "sigma", "R² of name")
+    table = new_table("#", "key", *numbers[1:], right=numbers, fold=("key",))
+    near = new_table("cosine", *columns, right=("cosine", *columns))
+    for place, name in enumerate(keys.names):
+        table.add_row(places[place], plain(keys.texts[place]), sigmas(name), number(name.r2, 2))
+        cells = [f"{value:.2f}" if column < place else "" for column, value in
+                 enumerate(cosines[place])]  # fmt: skip
+        near.add_row(places[place], *(cells if columns else ()))
+    show(table)
+    if columns and len(keys) > 1:
+        show(near)
+    elif not columns:
+        show("[dim]The cosines do not fit here: --json has them.[/]")
+    values = ", ".join(f"{value:.2f}" for value in singular_values(keys)[:most])
+    more = ", ..." if len(keys) > most else ""
+    show(f"Singular values: {values}{more}.")
+    show(f"Effective rank: {effective_rank(keys):.1f}.")
+    show_metadata(keys)
+
+
+def show_metadata(keys: KeySet) -> None:
+    """Print what the file tells of the set; no coverage without its chance."""
+    from filterdb.cli.output import new_table, plain, show
+    from filterdb.keys.found import THRESHOLDS
+
+    told = keys.metadata
+    if told:
+        show("[bold]What its file tells[/]")
+    for name, value in told.items():
+        if name not in LEFT_TO_TABLES:
+            show(
+                f"{plain(name.replace('_', ' '))}: {plain(' '.join(str(value).split()))}", indent=2
+            )
+    chance = told.get("chance")
+    if not isinstance(chance, Mapping):
+        show(
+            "[dim]It has no chance line, so that no coverage is shown. --json has all.[/]", indent=2
+        )
+        return
+    rows = {"found on": told.get("fitted"), "held out": told.get("held_out")}
+    rows |= {f"chance: {name}": value for name, value in chance.items()}
+    known = {name: shares_of(value) for name, value in rows.items()}
+    if all(shares_of(value) is None for value in chance.values()):
+        listed = ", ".join(f"{plain(name.replace('_', ' '))} {plain(value)}"
+                           for name, value in chance.items())  # fmt: skip
+        show(f"chance: {listed}", indent=2)
+        return
+    columns = [*(f"R² >= {value:g}" for value in THRESHOLDS), "mean R²"]
+    table = new_table("", *columns, right=columns)
+    for name, shares in known.items():
+        if shares is not None:
+            table.add_row(plain(name), *(f"{value:.1%}" for value in shares))
+    show(table)
+
+
+def shares_of(told: Any) -> list[float] | None:
+    """Shares by threshold and the mean of R², if a file tells them."""
+    from filterdb.keys.found import THRESHOLDS
+
+    if not isinstance(told, Mapping):
+        return None
+    shares, mean = told.get("shares"), told.get("mean_r2")
+    values = [*shares, mean] if isinstance(shares, list | tuple) else []
+    good = len(values) == len(THRESHOLDS) + 1 and all(type(v) in (int, float) for v in values)
+    return values if good else None
+
+
+def compare(first: KeySet, second: KeySet) -> None:
+    """Print which keys of two sets match."""
+    from filterdb.cli.keys.pictures import show_keys
+    from filterdb.cli.output import new_table, number, plain, show
+    from filterdb.keys.agreement import ALIKE
+    from filterdb.keys.matching import match_sets
+
+    found = match_sets(first, second)
+    for keys in (first, second):
+        click.echo()
+        show(f"[bold]{plain(keys.name)}[/]: {len(keys)} keys, {'{}x{}'.format(*keys.kernel)}")
+        show_keys(keys)
+    names = [f"{plain(keys.name)} {place}" for place, keys in ((1, first), (2, second))]
+    if first.name != second.name:
+        names = [plain(keys.name) for keys in (first, second)]
+    table = new_table(*names, "cosine", right=("cosine",), fold=names)
+    for pair in found.pairs:
+        table.add_row(
+            f"{pair.first + 1}  {plain(first.texts[pair.first])}",
+            f"{pair.second + 1}  {plain(second.texts[pair.second])}",
+            number(pair.cosine),
+        )
+    show(table)
+    same = sum(pair.cosine >= ALIKE for pair in found.pairs)
+    show(
+        f"{same} of {len(found.pairs)} pairs are the same key (cosine of {ALIKE:g} or more). Mean "
+        f"cosine {found.mean:.2f}; of as many random keys {found.chance:.2f}."
+    )

@@ -1,0 +1,351 @@
+"""``keys find``, ``label``, ``show`` and ``replace`` on small networks with planted keys."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import filterdb
+from filterdb.cli import is_failure
+from filterdb.errors import KeySetError, ReadError
+from filterdb.keys.equivalence import Equivalence
+from filterdb.keys.finding import find
+from filterdb.keys.key_set import KeySet
+from filterdb.keys.labelling import label
+from filterdb.keys.set_file import load_keys, save_keys
+from filterdb.keys.settings import Settings
+from networks import save
+
+CHANNELS, DEPTHWISE = 24, 2
+# Four lines in the eight dimensions that 3x3 filters have without their mean.
+PLANTED = np.array([
+    [[0, 0, 0], [0, 1, 0], [0, 0, 0]],
+    [[1, 0, -1], [2, 0, -2], [1, 0, -1]],
+    [[1, 2, 1], [0, 0, 0], [-1, -2, -1]],
+    [[1, 0, -1], [0, 0, 0], [-1, 0, 1]],
+], np.float32)  # fmt: skip
+
+
+def network(depthwise, *, seed=0):
+    """A network of depthwise and pointwise layers after a dense stem."""
+    rng = np.random.default_rng(seed)
+    arrays = {"stem.weight": rng.normal(size=(CHANNELS, 3, 3, 3)).astype(np.float32)}
+    for index, weights in enumerate(depthwise):
+        arrays[f"dw{index}.weight"] = weights.astype(np.float32)
+        shape = (CHANNELS, len(weights), 1, 1)
+        arrays[f"pw{index}.weight"] = rng.normal(size=shape).astype(np.float32)
+    return arrays
+
+
+def planted(seed, noise=0.05):
+    """Affine copies of the planted keys, of either sign."""
+    rng = np.random.default_rng(seed)
+    key = PLANTED[rng.integers(len(PLANTED), size=DEPTHWISE * CHANNELS)]
+    a, b = rng.normal(size=(2, len(key), 1, 1)) + np.array([2, 0]).reshape(2, 1, 1, 1)
+    found = a * key + b + noise * rng.normal(size=key.shape)
+    return found.reshape(DEPTHWISE, CHANNELS, 1, 3, 3)
+
+
+def random(seed):
+    return np.random.default_rng(seed).normal(size=(DEPTHWISE, CHANNELS, 1, 3, 3))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Networks in a folder, and the database of them."""
+    place = tmp_path_factory.mktemp("keys")
+    models = place / "models"
+    models.mkdir()
+    networks = {
+        **{f"planted{seed}": ("planted", planted(seed)) for seed in range(8)},
+        **{f"random{seed}": ("random", random(seed + 50)) for seed in range(8)},
+        "flat": ("flat", np.full((2, CHANNELS, 1, 3, 3), 0.5)),
+        "dense": ("dense", []),
+        "few": ("few", [planted(90, noise=0)[0]]),
+    }
+    with (models / "models.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "task"])
+        for seed, (name, (task, depthwise)) in enumerate(networks.items()):
+            save(models / f"{name}.safetensors", network(depthwise, seed=seed))
+            writer.writerow([f"{name}.safetensors", task])
+    filterdb.open(place / "db").ingest([models], metadata=models / "models.csv")
+    return place
+
+
+@pytest.fixture(scope="module")
+def db(place):
+    return place / "db"
+
+
+@pytest.fixture(scope="module")
+def key_set(place):
+    """The planted keys as a file."""
+    return save_keys(KeySet("four", PLANTED), place / "four.safetensors")
+
+
+def of(task):
+    return ["--where", f"task = '{task}'", "--jobs", "1"]
+
+
+FEW = ["--k", "4", "--seeds", "2"]
+
+
+def test_find_json_is_what_python_returns(run_json, db):
+    data = run_json("keys", "find", db, *of("planted"), *FEW)
+    population = filterdb.open(db).select("task = 'planted'")
+    found = find(population, Settings(k=4, seeds=2))
+    assert data == json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    keys = np.array([key["filter"] for key in data["keys"]]).reshape(4, 9)
+    near = np.abs(keys @ KeySet("planted", PLANTED).flat.T)
+    assert (near.max(axis=0) > 0.99).all()
+
+
+def test_what_is_planted_is_above_chance_and_noise_is_not(run, db):
+    shown = run("keys", "find", db, *of("planted"), *FEW).stdout
+    first = shown.strip().splitlines()[0]
+    assert first.startswith("4 keys explain 9")
+    assert "95% interval" in first
+    assert "over 8 models" in first
+    assert "as many keys explain" in first
+    assert first.endswith(": above chance.")
+    assert "8 models, 16 layers, 384 3x3 filters: 384 with a shape" in shown
+    shown = run("keys", "find", db, *of("random"), *FEW).stdout
+    assert shown.strip().splitlines()[0].endswith(": no more than chance.")
+
+
+def test_no_claim_without_enough_groups(run, db):
+    where = ["--where", "model IN ('planted0.safetensors', 'planted1.safetensors')"]
+    arguments = [*where, "--jobs", "1", "--hold-out", "model", *FEW]
+    shown = run("keys", "find", db, *arguments).stdout
+    assert "2 models: too few for an interval" in shown
+    assert "no claim is possible." in shown
+    assert "above chance" not in shown
+
+
+def test_every_share_has_its_chance(run, db):
+    shown = run("keys", "find", db, *of("planted"), *FEW, "--all").stdout
+    tables = [line for line in shown.splitlines() if "R² >= 0.8" in line or "mean R²" in line]
+    assert tables
+    curve = next(line for line in tables if line.split()[0] == "keys")
+    assert curve.count("chance") == curve.count("R²")
+    claims = [line for line in shown.splitlines() if line.lstrip().startswith("R² >=")]
+    assert len(claims) == 4
+    assert all("chance" in line for line in claims)
+    assert "Rand index" in shown
+    assert sum(line.lstrip().startswith("planted") for line in shown.splitlines()) == 8
+
+
+def test_a_wanted_coverage(run_json, db):
+    data = run_json("keys", "find", db, *of("planted"), "--coverage", "0.9", "--seeds", "1")
+    assert len(data["keys"]) == 4
+    own = next(point for point in data["curve"] if point["k"] == 4)
+    assert own["networks"]["shares"][data["thresholds"].index(0.8)] >= 0.9
+
+
+def test_out_plots_and_show(run, run_json, db, tmp_path):
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "mine.safetensors"
+    plots = {option: tmp_path / f"{option}.png" for option in ("coverage", "examples")}
+    named = [part for name, path in plots.items() for part in (f"--plot-{name}", path)]
+    plots["mosaic"] = tmp_path / "mosaic.svg"
+    done = run("keys", "find", db, *of("planted"), *FEW, "-o", out, "--plot", plots["mosaic"],
+               *named, "--json")  # fmt: skip
+    assert json.loads(done.stdout)["id"] == load_keys(out).id
+    assert "Key set: " in done.stderr
+    assert all(path.stat().st_size for path in plots.values())
+    keys = load_keys(out)
+    assert keys.name == "mine"
+    shown = run("keys", "show", out).stdout
+    for text in ("mine: 4 keys, 3x3", keys.id, "held out", "chance: covariance", "Singular values"):
+        assert text in shown
+    data = run_json("keys", "show", out)
+    np.testing.assert_allclose(data["cosines"], keys.flat @ keys.flat.T)
+    assert np.square(data["singular_values"]).sum() == pytest.approx(4)
+    assert [key["filter"] for key in data["filters"]] == keys.filters.tolist()
+
+
+def test_show_lists_and_compares(run, run_json, key_set, tmp_path):
+    assert "published8" in run("keys", "show").stdout
+    assert {"name", "kernel", "keys", "id", "source", "licence"} == set(run_json("keys", "show")[0])
+    turned = save_keys(KeySet("turned", -PLANTED[[2, 0, 3, 1]]), tmp_path / "turned.safetensors")
+    data = run_json("keys", "show", key_set, turned)
+    assert {(pair["first"], pair["second"]) for pair in data["pairs"]} == {
+        (2, 0), (0, 1), (3, 2), (1, 3)
+    }  # fmt: skip
+    assert data["mean_cosine"] == pytest.approx(1)
+    assert 0 < data["chance"] < 0.8
+    shown = run("keys", "show", key_set, turned).stdout
+    assert "4 of 4 pairs are the same key" in shown
+    assert run("keys", "show", "a", "b", "c").exit_code == 2
+    assert run("keys", "show", "--plot", "x.png").exit_code == 2
+
+
+def test_no_coverage_without_a_chance_line(run, tmp_path):
+    told = {"held_out": {"shares": [0.9, 0.8, 0.7, 0.6], "mean_r2": 0.91}}
+    bare = KeySet("bare", PLANTED, metadata=told)
+    shown = run("keys", "show", save_keys(bare, tmp_path / "bare.safetensors")).stdout
+    assert "no chance line" in shown
+    assert "91" not in shown.split("What its file tells")[1]
+
+
+def test_label_json_is_what_python_returns(run_json, db, key_set):
+    data = run_json("keys", "label", db, "--set", key_set, "--no-store", "--jobs", "1",
+                    "--where", "task = 'planted'")  # fmt: skip
+    chance = data.pop("chance")["gaussian"]
+    found = label(db, load_keys(key_set), where="task = 'planted'", store=False)
+    assert data == json.loads(json.dumps(found.to_dict()))
+    assert data["total"]["coverage"] > 0.9
+    assert chance["coverage"] < 0.2
+
+
+def test_label_for_people(run, place, key_set):
+    shown = run("keys", "label", place / "models" / "planted0.safetensors", "--set", key_set).stdout
+    assert "of 48 3x3 filters with a shape are copies of a key of four (R² >= 0.8)" in shown
+    assert "By chance" in shown
+    bars = [line for line in shown.splitlines() if line.lstrip().startswith("dw")]
+    assert len(bars) == 2
+    found = label(place / "models" / "planted0.safetensors", load_keys(key_set))
+    for line, layer in zip(bars, found.layers, strict=True):
+        marks = line.split()[2]
+        assert len(marks) == 60
+        for key, count in enumerate(layer.counts, 1):
+            assert abs(marks.count(str(key)) - 60 * count / layer.n) <= 1
+    shown = run("keys", "label", place / "models" / "flat.safetensors", "--set", key_set).stdout
+    assert "None of 48 3x3 filters has a shape" in shown
+    assert "constant" in shown
+
+
+def test_label_csv_has_a_row_a_layer(run, db, key_set):
+    arguments = ["keys", "label", db, "--set", key_set, "--no-store", "--csv"]
+    rows = list(csv.DictReader(io.StringIO(run(*arguments, *of("planted")).stdout)))
+    assert len(rows) == 8 * DEPTHWISE
+    keys = load_keys(key_set).texts
+    for row in rows:
+        counts = [int(row[name]) for name in (*keys, "other", "constant", "zero")]
+        assert sum(counts) == int(row["filters"]) == CHANNELS
+
+
+def test_label_with_options(run, run_json, place, key_set, tmp_path):
+    pytest.importorskip("matplotlib")
+    file = place / "models" / "planted0.safetensors"
+    loose = run_json("keys", "label", file, "--set", key_set, "--threshold", "0")
+    assert loose["total"]["other"] == 0
+    moved = run_json("keys", "label", file, "--set", key_set, "--rotations")
+    assert moved["key_set"]["id"] != loose["key_set"]["id"]
+    same = label(file, load_keys(key_set), equivalence=Equivalence(rotations=True))
+    assert moved["key_set"]["id"] == same.key_set.id
+    padded = run_json("keys", "label", file, "--set", "published8", "--resize", "padding")
+    assert padded["key_set"]["kernel"] == [3, 3]
+    analytic = run_json("keys", "label", file, "--set", "published8", "--resize", "analytic",
+                        "--kernel", "3x3")  # fmt: skip
+    assert analytic["key_set"]["id"] != padded["key_set"]["id"]
+    done = run("keys", "label", file, "--set", key_set, "--plot", tmp_path / "bars.png")
+    assert (tmp_path / "bars.png").stat().st_size
+    assert "Picture" in done.stderr
+
+
+def test_labels_are_kept(run, place, key_set, tmp_path):
+    folder = tmp_path / "db"
+    filterdb.open(folder).ingest([place / "models" / "planted0.safetensors"])
+    first = run("keys", "label", folder, "--set", key_set, "--jobs", "1")
+    assert first.exit_code == 0
+    from filterdb.keys.stored_labels import read_labels
+
+    kept = read_labels(folder, load_keys(key_set).id)
+    assert [layer.layer for layer in kept.layers] == ["dw0", "dw1"]
+
+
+def test_replace(run, run_json, place, key_set, tmp_path):
+    file, out = place / "models" / "planted0.safetensors", tmp_path / "out.safetensors"
+    shown = run("keys", "replace", file, out, "--set", key_set).stdout
+    assert "48 of 48 filters in 2 depthwise layers became copies of keys of four" in shown
+    assert "dw0" in shown
+    again = run("keys", "replace", file, out, "--set", key_set)
+    assert "is there already" in str(again.exception)
+    data = run_json("keys", "replace", file, out, "--set", key_set, "--force", "--min-r2", "0.9")
+    assert data["min_r2"] == 0.9
+    labels = run_json("keys", "label", out, "--set", key_set, "--threshold", "0.9")
+    assert labels["total"]["other"] == sum(layer["other"] for layer in data["layers"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["find", "DB", *of("dense")], "--kind any"),
+        (["find", "DB", *of("flat")], "constant"),
+        (["find", "DB", *of("few"), "--k", "8"], "8 keys were asked for.*no copies"),
+        (["find", "DB", *of("planted"), "--kernel", "5x5"], "3x3"),
+        (["find", "DB", *of("random"), "--seeds", "1", "--coverage", "1", "--threshold", "0.95"],
+         "lower --coverage"),
+        (["label", "DB", "--set", "published8"], "7x7.*3x3"),
+        (["label", "DENSE", "--set", "SET"], "no depthwise layers.*--kind any"),
+        (["label", "FILE", "--set", "published9"], "Did you mean 'published8'"),
+        (["label", "FILE", "--set", "SET", "--where", "TRUE"], "no database"),
+        (["replace", "FILE", "OUT", "--set", "published8"], "7x7.*3x3"),
+        (["replace", "DENSE", "OUT", "--set", "SET"], "no depthwise layer"),
+        (["show", "SET", "published8"], "different kernel sizes"),
+    ],
+)  # fmt: skip
+def test_bad_input(run, place, key_set, tmp_path, arguments, message):
+    names = {
+        "DB": place / "db",
+        "FILE": place / "models" / "planted0.safetensors",
+        "DENSE": place / "models" / "dense.safetensors",
+        "SET": key_set,
+        "OUT": tmp_path / "out.safetensors",
+    }
+    done = run("keys", *(names.get(argument, argument) for argument in arguments))
+    with pytest.raises(KeySetError, match=message):
+        raise done.exception
+    assert not is_failure(done.exception)
+    assert done.stdout == ""
+
+
+def test_wrong_usage(run, db, key_set, place):
+    assert run("keys", "find", db, "--k", "8", "--coverage", "0.9").exit_code == 2
+    assert run("keys", "find", db, "--out", db / "x.safetensors").exit_code == 2
+    assert run("keys", "find", db, "--out", "x.npz").exit_code == 2
+    assert run("keys", "find", db, "--plot-code", "x.png").exit_code == 2
+    assert run("keys", "label", db, "--set", key_set, "--kernel", "5x5").exit_code == 2
+    assert run("keys", "label", place / "nothing").exit_code == 1
+    assert run("keys", "nonsense").exit_code == 2
+
+
+def test_a_layer_of_one_filter(run, run_json, key_set, tmp_path):
+    lone = network([planted(1)[0][:1]])
+    file = save(tmp_path / "lone.safetensors", lone)
+    done = run("keys", "label", file, "--set", key_set, "--kind", "any", "--json")
+    data = json.loads(done.stdout)
+    assert sorted(layer["filters"] for layer in data["layers"]) == [1, CHANNELS * 3]
+    assert data["notes"]
+
+
+def test_exit_statuses(db, key_set, tmp_path):
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(key_set.read_bytes()[:-8])
+    runs = {
+        ("find", db, "--where", "task = 'dense'"): 2,
+        ("show", broken): 3,
+        ("show",): 0,
+    }
+    for arguments, status in runs.items():
+        command = [sys.executable, "-m", "filterdb", "keys", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_system_that_refuses_is_a_failure():
+    refused = KeySetError("It cannot be written.")
+    assert not is_failure(refused)
+    refused.__cause__ = OSError()
+    assert is_failure(refused)
+    refused.__cause__ = ReadError("It is cut short.")
+    assert is_failure(refused)
