@@ -15,10 +15,10 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 import filterdb
-from filterdb.keys.finding import find
-from filterdb.keys.lines import find_lines
 from filterdb.keys.normal import normal_form
-from filterdb.keys.settings import Settings
+from filterdb.keys.search.finding import find
+from filterdb.keys.search.lines import find_lines
+from filterdb.keys.search.settings import Settings
 from networks import save
 from planted import copies, network, random_keys
 

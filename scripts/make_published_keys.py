@@ -17,9 +17,9 @@ import numpy as np
 
 from filterdb.keys.fit import fit_keys
 from filterdb.keys.key_set import KeyName, KeySet
-from filterdb.keys.member_fit import normalised, weights_at
-from filterdb.keys.members import BY_NAME
-from filterdb.keys.set_file import save_keys
+from filterdb.keys.naming.member_fit import normalised, weights_at
+from filterdb.keys.naming.members import BY_NAME
+from filterdb.keys.sets.set_file import save_keys
 
 MODELS = (
     ("d/dy forward", 0.644, 0.583),

@@ -48,8 +48,8 @@ MAY_IMPORT: dict[str, set[str]] = {
                "keys", "layer", "population", "reading", "reference", "stats", "words"},
     "demo": set(),
     "cli": {"_version", "errors", "extras", "reading", "readers", "checking", "comparing", "stats",
-            "database", "figures", "ingest", "demo", "keys", "population", "published", "report", "store",
-            "words"},
+            "database", "figures", "ingest", "demo", "keys", "population", "published", "report",
+            "store", "words"},
 }  # fmt: skip
 NEEDS_TORCH = ("keys/torch/",)
 """Folders whose modules are about torch's own modules; whoever imports them asks for it first."""

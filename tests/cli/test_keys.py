@@ -15,11 +15,11 @@ import filterdb
 from filterdb.cli import is_failure
 from filterdb.errors import KeySetError, ReadError
 from filterdb.keys.equivalence import Equivalence
-from filterdb.keys.finding import find
 from filterdb.keys.key_set import KeySet
-from filterdb.keys.labelling import label
-from filterdb.keys.set_file import load_keys, save_keys
-from filterdb.keys.settings import Settings
+from filterdb.keys.labels.labelling import label
+from filterdb.keys.search.finding import find
+from filterdb.keys.search.settings import Settings
+from filterdb.keys.sets.set_file import load_keys, save_keys
 from networks import save
 
 CHANNELS, DEPTHWISE = 24, 2
@@ -256,7 +256,7 @@ def test_labels_are_kept(run, place, key_set, tmp_path):
     filterdb.open(folder).ingest([place / "models" / "planted0.safetensors"])
     first = run("keys", "label", folder, "--set", key_set, "--jobs", "1")
     assert first.exit_code == 0
-    from filterdb.keys.stored_labels import read_labels
+    from filterdb.keys.labels.stored_labels import read_labels
 
     kept = read_labels(folder, load_keys(key_set).id)
     assert [layer.layer for layer in kept.layers] == ["dw0", "dw1"]

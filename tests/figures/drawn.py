@@ -13,8 +13,8 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from filterdb import figures
-from filterdb.keys.found import CodeAxis, Control, CurvePoint, Examples, Explained
 from filterdb.keys.key_set import KeyName, KeySet
+from filterdb.keys.search.found import CodeAxis, Control, CurvePoint, Examples, Explained
 from filterdb.stats.basis import Basis, fit_basis, reference_basis
 from filterdb.stats.moments import Moments
 from filterdb.stats.summary import Summary, scale, summarise

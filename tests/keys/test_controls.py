@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from filterdb.keys.controls import gaussian, same_covariance, same_spectrum
 from filterdb.keys.normal import normal_form
+from filterdb.keys.search.controls import gaussian, same_covariance, same_spectrum
 from planted import random_keys
 
 

@@ -12,13 +12,13 @@ import pytest
 
 import filterdb
 from filterdb.errors import KeySetError, QueryError
-from filterdb.keys.agreement import match
-from filterdb.keys.coverage import MARGIN, bootstrap, explained, explained_layers, halves
 from filterdb.keys.equivalence import Equivalence
-from filterdb.keys.finding import find
-from filterdb.keys.found import MEAN, THRESHOLDS, FoundKeys
-from filterdb.keys.sample import draw
-from filterdb.keys.settings import Settings
+from filterdb.keys.search.agreement import match
+from filterdb.keys.search.coverage import MARGIN, bootstrap, explained, explained_layers, halves
+from filterdb.keys.search.finding import find
+from filterdb.keys.search.found import MEAN, THRESHOLDS, FoundKeys
+from filterdb.keys.search.sample import draw
+from filterdb.keys.search.settings import Settings
 from filterdb.population.preset import Scanning
 from networks import save
 from planted import network, planted_database, random_keys, unit
@@ -139,7 +139,7 @@ def test_processes_give_the_same() -> None:
 
 
 def test_a_sample_of_a_population_refined_by_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    import filterdb.keys.finding as module
+    import filterdb.keys.search.finding as module
 
     monkeypatch.setattr(module, "draw", lambda *a, **k: draw(*a, **{**k, "most": 300}))
     result = find(planted().select("epoch > 0"), Settings(k=4, seeds=3), scanning=HERE)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from filterdb.keys.agreement import adjusted_rand_index, agreement, chance_matched, match
 from filterdb.keys.equivalence import Equivalence
 from filterdb.keys.normal import normal_form
+from filterdb.keys.search.agreement import adjusted_rand_index, agreement, chance_matched, match
 from planted import random_keys
 
 

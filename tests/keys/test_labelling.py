@@ -23,11 +23,11 @@ from filterdb.errors import (
 )
 from filterdb.keys.equivalence import Equivalence
 from filterdb.keys.fit import fit_keys
-from filterdb.keys.jobs import LabelJob, fit_of, labels_of
 from filterdb.keys.key_set import KeyName, KeySet
-from filterdb.keys.labelling import label
-from filterdb.keys.labels import SAME_WEIGHTS, Tally, added
-from filterdb.keys.stored_labels import UNLABELLED, labels_of_layer, read_labels, stored_keys
+from filterdb.keys.labels.jobs import LabelJob, fit_of, labels_of
+from filterdb.keys.labels.labelling import label
+from filterdb.keys.labels.labels import SAME_WEIGHTS, Tally, added
+from filterdb.keys.labels.stored_labels import UNLABELLED, labels_of_layer, read_labels, stored_keys
 from filterdb.population.preset import SCANS, Scanning
 from filterdb.store.connection import open_to_write
 from filterdb.store.key_labels import put_labels
@@ -522,7 +522,7 @@ def test_the_job_is_told_apart_by_all_that_matters():
 
 
 def test_a_set_of_no_labels_may_stay(db):
-    from filterdb.keys.stored_labels import stored_key_set
+    from filterdb.keys.labels.stored_labels import stored_key_set
 
     put_labels(db.path, stored_key_set(KEYS), [])
     assert read_labels(db.path, KEYS.id).layers == ()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from filterdb.keys.agreement import match
 from filterdb.keys.equivalence import Equivalence
-from filterdb.keys.greedy import r2_with_each, remove_greedily
-from filterdb.keys.lines import Accumulator, blocks_of, find_lines
 from filterdb.keys.normal import normal_form
+from filterdb.keys.search.agreement import match
+from filterdb.keys.search.greedy import r2_with_each, remove_greedily
+from filterdb.keys.search.lines import Accumulator, blocks_of, find_lines
 from planted import copies, random_keys, unit
 
 SIGN = Equivalence()

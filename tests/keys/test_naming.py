@@ -8,9 +8,9 @@ from scipy.optimize import minimize, nnls
 
 from filterdb.errors import KeySetError
 from filterdb.keys.key_set import KeyName, KeySet
-from filterdb.keys.member_fit import fit_least_squares, normalised, weights_at
-from filterdb.keys.members import BY_NAME, FAMILY
-from filterdb.keys.naming import analytic, best_member, name_key, name_keys
+from filterdb.keys.naming.member_fit import fit_least_squares, normalised, weights_at
+from filterdb.keys.naming.members import BY_NAME, FAMILY
+from filterdb.keys.naming.naming import analytic, best_member, name_key, name_keys
 
 PLAIN = [member for member in FAMILY if len(member.parts) == 1]
 SCALES = [(0.6, 0.6), (0.5, 0.9), (1.1, 0.8)]

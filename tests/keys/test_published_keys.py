@@ -7,9 +7,9 @@ import pytest
 
 from filterdb.errors import KeySetError
 from filterdb.keys.fit import fit_keys
-from filterdb.keys.naming import analytic, name_keys
-from filterdb.keys.set_file import load_keys
-from filterdb.keys.spread import background, fit_spread
+from filterdb.keys.naming.naming import analytic, name_keys
+from filterdb.keys.naming.spread import background, fit_spread
+from filterdb.keys.sets.set_file import load_keys
 from make_published_keys import MODELS, weights
 
 KEYS = load_keys("published8")

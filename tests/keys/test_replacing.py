@@ -26,7 +26,7 @@ from filterdb.errors import (
 )
 from filterdb.keys.equivalence import Equivalence
 from filterdb.keys.key_set import KeySet
-from filterdb.keys.replacing import replace
+from filterdb.keys.replacing.replacing import replace
 
 RNG = np.random.default_rng(7)
 KEYS = KeySet("four", RNG.normal(size=(4, 3, 3)))

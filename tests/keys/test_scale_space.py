@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.special import ive
 
-from filterdb.keys.grid_search import maximum
-from filterdb.keys.members import BY_NAME, FAMILY
-from filterdb.keys.scale_space import centres, discrete_gaussian, offsets, profile
+from filterdb.keys.naming.grid_search import maximum
+from filterdb.keys.naming.members import BY_NAME, FAMILY
+from filterdb.keys.naming.scale_space import centres, discrete_gaussian, offsets, profile
 
 SIGMAS = st.floats(0, 5)
 PLACES = np.arange(-60, 61)

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from filterdb.errors import KeySetError
 from filterdb.keys.equivalence import Equivalence
 from filterdb.keys.key_set import KeyName, KeySet
-from filterdb.keys.set_file import FOLDER, load_keys, save_keys, shipped
+from filterdb.keys.sets.set_file import FOLDER, load_keys, save_keys, shipped
 
 KEYS = np.random.default_rng(0).normal(size=(3, 5, 3))
 

@@ -13,39 +13,40 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from filterdb.keys.equivalence import Equivalence
-    from filterdb.keys.finding import find
-    from filterdb.keys.fit import Fit
-    from filterdb.keys.fit import fit_keys as fit
-    from filterdb.keys.found import FoundKeys
+    from filterdb.keys.fit import Fit, fit_keys
     from filterdb.keys.key_set import KeyName, KeySet
-    from filterdb.keys.labelling import label
-    from filterdb.keys.labels import Labels
-    from filterdb.keys.naming import name_keys as name
-    from filterdb.keys.replacing import replace
-    from filterdb.keys.set_file import load_keys as load
-    from filterdb.keys.set_file import save_keys as save
-    from filterdb.keys.set_file import shipped
-    from filterdb.keys.settings import Settings
+    from filterdb.keys.labels.labelling import label
+    from filterdb.keys.labels.labels import Labels
+    from filterdb.keys.naming.naming import analytic
+    from filterdb.keys.naming.naming import name_keys as name
+    from filterdb.keys.replacing.replacing import replace
+    from filterdb.keys.search.finding import find
+    from filterdb.keys.search.found import FoundKeys
+    from filterdb.keys.search.settings import Settings
+    from filterdb.keys.sets.set_file import load_keys as load
+    from filterdb.keys.sets.set_file import save_keys as save
+    from filterdb.keys.sets.set_file import shipped
     from filterdb.keys.torch.depthwise import initialise
 
 # Public name -> module, and the name there where it is another.
 _HOME = {
     "Equivalence": ("equivalence", "Equivalence"),
     "Fit": ("fit", "Fit"),
-    "FoundKeys": ("found", "FoundKeys"),
+    "FoundKeys": ("search.found", "FoundKeys"),
     "KeyName": ("key_set", "KeyName"),
     "KeySet": ("key_set", "KeySet"),
-    "Labels": ("labels", "Labels"),
-    "Settings": ("settings", "Settings"),
-    "find": ("finding", "find"),
-    "fit": ("fit", "fit_keys"),
+    "Labels": ("labels.labels", "Labels"),
+    "Settings": ("search.settings", "Settings"),
+    "analytic": ("naming.naming", "analytic"),
+    "find": ("search.finding", "find"),
+    "fit_keys": ("fit", "fit_keys"),
     "initialise": ("torch.depthwise", "initialise"),
-    "label": ("labelling", "label"),
-    "load": ("set_file", "load_keys"),
-    "name": ("naming", "name_keys"),
-    "replace": ("replacing", "replace"),
-    "save": ("set_file", "save_keys"),
-    "shipped": ("set_file", "shipped"),
+    "label": ("labels.labelling", "label"),
+    "load": ("sets.set_file", "load_keys"),
+    "name": ("naming.naming", "name_keys"),
+    "replace": ("replacing.replacing", "replace"),
+    "save": ("sets.set_file", "save_keys"),
+    "shipped": ("sets.set_file", "shipped"),
 }
 
 __all__ = [
@@ -56,8 +57,9 @@ __all__ = [
     "KeySet",
     "Labels",
     "Settings",
+    "analytic",
     "find",
-    "fit",
+    "fit_keys",
     "initialise",
     "label",
     "load",

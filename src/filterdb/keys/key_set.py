@@ -22,7 +22,7 @@ MOST_KEYS = 4096
 
 @dataclass(frozen=True, slots=True)
 class KeyName:
-    """What the analytic family calls a key (:mod:`filterdb.keys.naming`).
+    """What the analytic family calls a key (:mod:`filterdb.keys.naming.naming`).
 
     Attributes
     ----------
@@ -148,7 +148,8 @@ class KeySet:
             sizes = ["{}x{}".format(*found.kernel) for found in (self, other)]
             msg = (
                 f"The key sets {self.name!r} ({sizes[0]}) and {other.name!r} ({sizes[1]}) are of "
-                "different kernel sizes. Bring one to the size of the other with `resized`."
+                "different kernel sizes. "
+                "Bring one to the size of the other with `padded` or `keys.analytic`."
             )
             raise KeySetError(msg)
         product: Array = self.flat @ other.flat.T

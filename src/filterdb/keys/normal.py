@@ -122,5 +122,7 @@ def canonical(keys: NDArray[np.floating]) -> NDArray[np.float64]:
         Shape ``(K, k)``.
     """
     exact = np.asarray(keys, np.float64)
-    peak = np.take_along_axis(exact, np.abs(exact).argmax(axis=1)[:, None], axis=1)
+    # Of taps that are equally large but for rounding the first decides, as it does for copies.
+    largest = np.abs(exact).round(5).argmax(axis=1)
+    peak = np.take_along_axis(exact, largest[:, None], axis=1)
     return np.where(peak < 0, -exact, exact)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from filterdb.keys.agreement import ALIKE
-from filterdb.keys.chance import Chance, hardest
-from filterdb.keys.found import MEAN, Agreement, Claim, FoundKeys, Searched
-from filterdb.keys.labels import Labels
+from filterdb.keys.labels.labels import Labels
+from filterdb.keys.search.agreement import ALIKE
+from filterdb.keys.search.chance import Chance, hardest
+from filterdb.keys.search.found import MEAN, Agreement, Claim, FoundKeys, Searched
 from filterdb.words import counted
 
 CONTROLS = {
@@ -48,7 +48,7 @@ def shares(found: FoundKeys, threshold: float) -> str:
     found
         The result.
     threshold
-        One of :data:`~filterdb.keys.found.THRESHOLDS`.
+        One of :data:`~filterdb.keys.search.found.THRESHOLDS`.
     """
     claim = claim_of(found, f"R² >= {threshold:g}")
     return (

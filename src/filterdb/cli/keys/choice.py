@@ -46,7 +46,7 @@ def chosen_set(
         The set is of another size and nobody said how to resize it, or none comes with the
         package for this size.
     """
-    from filterdb.keys.set_file import load_keys, shipped
+    from filterdb.keys.sets.set_file import load_keys, shipped
 
     wanted = kernel
     if wanted is None and (name is None or resize is not None):
@@ -72,7 +72,7 @@ def chosen_set(
         raise click.UsageError(msg)
     if resize == "padding":
         return keys.padded(wanted)
-    from filterdb.keys.naming import analytic
+    from filterdb.keys.naming.naming import analytic
 
     return analytic(keys, wanted)
 
@@ -97,7 +97,7 @@ def usual_kernel(source: str, *, where: str | None, kind: str) -> Kernel | None:
 def layers_of(source: str, where: str | None) -> list[tuple[str, Kernel, int]]:
     """Kind, kernel size and number of filters of each layer."""
     if Path(source).is_dir():
-        from filterdb.keys.database_layers import database_layers
+        from filterdb.keys.labels.database_layers import database_layers
 
         return [
             (layer.kind, layer.kernel, layer.scan.n_filters)

@@ -16,13 +16,13 @@ from filterdb.cli.options import (
     kind_option,
     plot_option,
 )
-from filterdb.keys.found import THRESHOLDS
-from filterdb.keys.search import METHODS
+from filterdb.keys.search.found import THRESHOLDS
+from filterdb.keys.search.methods import METHODS
 
 if TYPE_CHECKING:
     from filterdb.cli.output import Progress
-    from filterdb.keys.found import FoundKeys
-    from filterdb.keys.settings import Settings
+    from filterdb.keys.search.found import FoundKeys
+    from filterdb.keys.search.settings import Settings
 
 USUAL_K, USUAL_THRESHOLD = 8, 0.8
 
@@ -89,7 +89,7 @@ def find(
     from filterdb.cli.output import print_json
     from filterdb.cli.plots import check_plot
     from filterdb.database import open_database
-    from filterdb.keys.finding import find as find_keys
+    from filterdb.keys.search.finding import find as find_keys
     from filterdb.population.preset import Scanning
 
     pictures = {
@@ -118,7 +118,7 @@ def find(
 def settings_of(**choices: Any) -> Settings:
     """How to search, from the options."""
     from filterdb.keys.equivalence import Equivalence
-    from filterdb.keys.settings import Settings
+    from filterdb.keys.search.settings import Settings
 
     if choices["k"] is not None and choices["coverage"] is not None:
         msg = "--k and --coverage exclude one another: ask for so many keys, or for so much."
@@ -141,7 +141,7 @@ def check_out(out: str | None) -> None:
     if out is None:
         return
     from filterdb.errors import ExportError
-    from filterdb.keys.set_file import SUFFIX
+    from filterdb.keys.sets.set_file import SUFFIX
     from filterdb.store.output import output_outside
 
     try:
@@ -183,7 +183,7 @@ def write(found: FoundKeys, out: str) -> None:
     from dataclasses import replace
     from pathlib import Path
 
-    from filterdb.keys.set_file import save_keys
+    from filterdb.keys.sets.set_file import save_keys
 
     path = save_keys(replace(found.keys, name=Path(out).stem), out)
     click.echo(f"Key set: {path}", err=True)

@@ -9,7 +9,7 @@ import click
 from filterdb.cli.keys.pictures import show_keys, sigmas
 from filterdb.cli.output import is_narrow, new_table, number, plain, show
 from filterdb.keys import sentences
-from filterdb.keys.found import THRESHOLDS, CurvePoint, FoundKeys, NetworkCoverage
+from filterdb.keys.search.found import THRESHOLDS, CurvePoint, FoundKeys, NetworkCoverage
 
 SHORT_CURVE = (1, 2, 4, 8, 16, 32)
 EXTREMES = 3

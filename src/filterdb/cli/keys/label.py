@@ -18,7 +18,7 @@ from filterdb.cli.options import (
 
 if TYPE_CHECKING:
     from filterdb.keys.key_set import KeySet
-    from filterdb.keys.labels import Labels, Tally
+    from filterdb.keys.labels.labels import Labels, Tally
 
 MODELS_SHOWN = 20
 BAR, WIDE_BAR = 24, 60
@@ -72,8 +72,8 @@ def label(
 
     from filterdb.cli.output import print_csv, print_json, progress_bar
     from filterdb.cli.plots import check_plot, write_plot
-    from filterdb.keys.chance import chance_of
-    from filterdb.keys.labelling import label as label_filters
+    from filterdb.keys.labels.labelling import label as label_filters
+    from filterdb.keys.search.chance import chance_of
     from filterdb.population.preset import Scanning
 
     check_plot(plot)
@@ -139,7 +139,7 @@ def present(found: Labels, *, show_all: bool) -> None:
     from filterdb.cli.keys.pictures import show_keys
     from filterdb.cli.output import plain, show
     from filterdb.keys import sentences
-    from filterdb.keys.chance import chance_of
+    from filterdb.keys.search.chance import chance_of
     from filterdb.words import counted
 
     click.echo()

@@ -10,7 +10,7 @@ from filterdb.cli.keys.choice import chosen_set, resize_option, set_option
 from filterdb.cli.options import KernelSize, json_option
 
 if TYPE_CHECKING:
-    from filterdb.keys.replacement import Replacement
+    from filterdb.keys.replacing.replacement import Replacement
 
 
 @click.command()
@@ -39,7 +39,7 @@ def replace(
     Safetensors, npz or ONNX, in the same format; all else stays as it is, bit for bit.
     """
     from filterdb.cli.output import print_json
-    from filterdb.keys.replacing import replace as replace_filters
+    from filterdb.keys.replacing.replacing import replace as replace_filters
 
     keys = chosen_set(source, key_set, kernel=kernel, resize=resize)
     done = replace_filters(source, keys, out, min_r2=min_r2, force=force)

@@ -33,7 +33,7 @@ def show(
     from filterdb import figures
     from filterdb.cli.output import print_json
     from filterdb.cli.plots import check_plot, write_plot
-    from filterdb.keys.set_file import load_keys, shipped
+    from filterdb.keys.sets.set_file import load_keys, shipped
 
     check_plot(plot)
     if len(sets) > 2:
@@ -76,7 +76,7 @@ def as_dict(keys: KeySet) -> dict[str, Any]:
     """A set as JSON has it, complete."""
     from dataclasses import asdict
 
-    from filterdb.keys.spectrum import effective_rank, singular_values
+    from filterdb.keys.sets.spectrum import effective_rank, singular_values
 
     named = zip(keys.names, keys.texts, keys.filters, strict=True)
     return {
@@ -96,7 +96,7 @@ def comparison(first: KeySet, second: KeySet) -> dict[str, Any]:
     """Two sets beside one another, as JSON has it."""
     from dataclasses import asdict
 
-    from filterdb.keys.matching import match_sets
+    from filterdb.keys.search.matching import match_sets
 
     found = match_sets(first, second)
     return {
@@ -128,7 +128,7 @@ def present(keys: KeySet) -> None:
     """Print a set: pictures, names, how alike its keys are, and what is known of it."""
     from filterdb.cli.keys.pictures import show_keys, sigmas
     from filterdb.cli.output import is_narrow, new_table, number, plain, show
-    from filterdb.keys.spectrum import effective_rank, singular_values
+    from filterdb.keys.sets.spectrum import effective_rank, singular_values
 
     size = "{}x{}".format(*keys.kernel)
     same = [name for name, value in keys.equivalence.to_dict().items() if value]
@@ -165,7 +165,7 @@ def present(keys: KeySet) -> None:
 def show_metadata(keys: KeySet) -> None:
     """Print what the file tells of the set; no coverage without its chance."""
     from filterdb.cli.output import new_table, plain, show
-    from filterdb.keys.found import THRESHOLDS
+    from filterdb.keys.search.found import THRESHOLDS
 
     told = keys.metadata
     if told:
@@ -199,7 +199,7 @@ def show_metadata(keys: KeySet) -> None:
 
 def shares_of(told: Any) -> list[float] | None:
     """Shares by threshold and the mean of R², if a file tells them."""
-    from filterdb.keys.found import THRESHOLDS
+    from filterdb.keys.search.found import THRESHOLDS
 
     if not isinstance(told, Mapping):
         return None
@@ -213,8 +213,8 @@ def compare(first: KeySet, second: KeySet) -> None:
     """Print which keys of two sets match."""
     from filterdb.cli.keys.pictures import show_keys
     from filterdb.cli.output import new_table, number, plain, show
-    from filterdb.keys.agreement import ALIKE
-    from filterdb.keys.matching import match_sets
+    from filterdb.keys.search.agreement import ALIKE
+    from filterdb.keys.search.matching import match_sets
 
     found = match_sets(first, second)
     for keys in (first, second):

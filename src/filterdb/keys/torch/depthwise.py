@@ -154,7 +154,7 @@ def _key_set(keys: KeySet | str | PathLike[str]) -> KeySet:
     """The key set that is meant."""
     if isinstance(keys, KeySet):
         return keys
-    from filterdb.keys.set_file import load_keys
+    from filterdb.keys.sets.set_file import load_keys
 
     return load_keys(keys)
 

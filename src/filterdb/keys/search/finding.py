@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filterdb.errors import FilterDBError, KeySetError
-from filterdb.keys import controls
-from filterdb.keys.agreement import agreement
-from filterdb.keys.coverage import (
+from filterdb.keys.equivalence import Equivalence
+from filterdb.keys.key_set import KeySet
+from filterdb.keys.naming.naming import name_keys
+from filterdb.keys.search import controls
+from filterdb.keys.search.agreement import agreement
+from filterdb.keys.search.coverage import (
     FEWEST_GROUPS,
     LADDER,
     TRAINED_ON,
@@ -25,8 +28,7 @@ from filterdb.keys.coverage import (
     r2_of,
     thinned,
 )
-from filterdb.keys.equivalence import Equivalence
-from filterdb.keys.found import (
+from filterdb.keys.search.found import (
     THRESHOLDS,
     Agreement,
     CurvePoint,
@@ -35,12 +37,10 @@ from filterdb.keys.found import (
     FoundKeys,
     Searched,
 )
-from filterdb.keys.key_set import KeySet
-from filterdb.keys.naming import name_keys
-from filterdb.keys.passes import FitJob, as_rows
-from filterdb.keys.sample import ANY, DEPTHWISE, Sample, draw, of_kind
-from filterdb.keys.search import check_count, refined, search
-from filterdb.keys.settings import MOST_K, Settings
+from filterdb.keys.search.methods import check_count, refined, search
+from filterdb.keys.search.passes import FitJob, as_rows
+from filterdb.keys.search.sample import ANY, DEPTHWISE, Sample, draw, of_kind
+from filterdb.keys.search.settings import MOST_K, Settings
 from filterdb.population.preset import Scanning
 from filterdb.scan.executors import executor_for
 from filterdb.scan.run import scan
@@ -126,7 +126,7 @@ def find(
             name="found",
             filters=keys.reshape(count, *kernel),
             equivalence=same,
-            metadata=_metadata(chosen, wanted, searched, fitted, point),
+            metadata=_metadata(population, wanted, searched, fitted, point),
         )
     )
     return FoundKeys(
@@ -296,10 +296,10 @@ def _metadata(
     point: CurvePoint,
 ) -> dict[str, object]:
     """What a key set's file says of where it comes from."""
-    where = population.where or "all"
+    where = " ".join((population.where or "the whole database").split())
     return {
         "source": f"{searched.models} models, {searched.layers} layers, {searched.shaped} filters "
-        f"with a shape; {where}",
+        f"with a shape; {wanted.kind} layers; {where}",
         "method": wanted.method,
         "seeds": wanted.seeds,
         "thresholds": list(THRESHOLDS),

@@ -10,7 +10,7 @@ from pathlib import Path
 from filterdb.errors import KeySetError, QueryError
 from filterdb.keys.equivalence import Kernel
 from filterdb.keys.key_set import KeySet
-from filterdb.keys.sample import ANY, DEPTHWISE
+from filterdb.keys.search.sample import ANY, DEPTHWISE
 from filterdb.population.preset import KEY, LAYER
 from filterdb.scan.parts import ScanLayer
 from filterdb.store.key_labels import Key
@@ -28,7 +28,7 @@ class DatabaseLayer:
     scan
         What a scan goes through.
     model, layer, kind, depth, dtype
-        As :class:`~filterdb.keys.labels.LayerLabels` has them; element type in the file.
+        As :class:`~filterdb.keys.labels.labels.LayerLabels` has them; element type in the file.
     finite
         Whether all of its weights are finite.
     weights_hash
@@ -141,8 +141,9 @@ def _why_none(found: Sequence[tuple[str, Kernel]], keys: KeySet, kind: str) -> s
     what = "layers" if kind == ANY else "depthwise layers"
     return (
         f"The keys of the set {keys.name!r} are {own}, and no {what[:-1]} is. The {what} are: "
-        f"{sizes}. Bring the keys to that size with `resized`: `KeySet.padded` puts them in the "
-        "middle of such a kernel, `filterdb.keys.naming.analytic` takes the analytic family there."
+        f"{sizes}. Bring the keys to that size: --resize padding (`KeySet.padded`) puts them in the "
+        "middle of such a kernel, --resize analytic (`keys.analytic`) takes their named members "
+        "of the analytic family there."
     )
 
 

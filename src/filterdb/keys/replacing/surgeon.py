@@ -12,9 +12,9 @@ from filterdb.errors import while_reading
 from filterdb.keys.fit import Fit, fit_keys
 from filterdb.keys.key_set import KeySet
 from filterdb.keys.normal import CONSTANT_CLASS, SHAPED, ZERO_CLASS
-from filterdb.keys.replacement import LayerLeft, ReplacedLayer
+from filterdb.keys.replacing.replacement import LayerLeft, ReplacedLayer
+from filterdb.keys.replacing.writers.slot import FLOATS, Slot, Slots, Writer, by_layer, rounded
 from filterdb.keys.storing import Storage, storage
-from filterdb.keys.writers.slot import FLOATS, Slot, Slots, Writer, by_layer, rounded
 from filterdb.layer import ConvLayer
 
 
@@ -30,7 +30,7 @@ class Surgeon:
     changes
         New bytes of the slots that change.
     layers, left, storage
-        As in :class:`~filterdb.keys.replacement.Replacement`.
+        As in :class:`~filterdb.keys.replacing.replacement.Replacement`.
     """
 
     def __init__(self, path: Path, writer: Writer, keys: KeySet, *, min_r2: float) -> None:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from filterdb.keys.agreement import chance_matched
-from filterdb.keys.greedy import r2_with_each
 from filterdb.keys.key_set import KeySet
+from filterdb.keys.search.agreement import chance_matched, matched_pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +59,6 @@ def match_sets(first: KeySet, second: KeySet) -> Matching:
     """
     first.cosines(second)  # refuses other sizes
     same, kernel = first.equivalence, first.kernel
-    likeness = np.sqrt(
-        r2_with_each(first.flat.astype(np.float32), second.flat, kernel, same=same), dtype=float
-    )
-    pairs = []
-    for _ in range(min(likeness.shape)):
-        row, column = map(int, np.unravel_index(likeness.argmax(), likeness.shape))
-        pairs.append(Pair(row, column, float(likeness[row, column])))
-        likeness[row], likeness[:, column] = -1, -1
+    found = matched_pairs(first.flat, second.flat, kernel, same)
+    pairs = (Pair(*one) for one in found)
     return Matching(tuple(pairs), chance_matched(len(first), len(second), kernel, same))

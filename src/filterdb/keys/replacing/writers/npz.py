@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path
 
 from filterdb.errors import UnsupportedFormatError
-from filterdb.keys.writers.slot import Changes, Slot, Slots, as_read
+from filterdb.keys.replacing.writers.slot import Changes, Slot, Slots, as_read
 from filterdb.readers import npy
 from filterdb.readers import npz as reader
 

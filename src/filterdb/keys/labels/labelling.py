@@ -13,20 +13,20 @@ from typing import Any
 import numpy as np
 
 from filterdb.errors import KeySetError, StoreError
-from filterdb.keys.database_layers import DatabaseLayer, database_layers, left_out
 from filterdb.keys.equivalence import Equivalence
 from filterdb.keys.fit import Fit, fit_keys
-from filterdb.keys.jobs import LabelJob
 from filterdb.keys.key_set import KeySet
-from filterdb.keys.labels import THRESHOLD, Labels, LayerLabels, Tally
-from filterdb.keys.sample import ANY, DEPTHWISE
-from filterdb.keys.set_file import load_keys
-from filterdb.keys.stored_labels import (
+from filterdb.keys.labels.database_layers import DatabaseLayer, database_layers, left_out
+from filterdb.keys.labels.jobs import LabelJob
+from filterdb.keys.labels.labels import THRESHOLD, Labels, LayerLabels, Tally
+from filterdb.keys.labels.stored_labels import (
     assembled,
     new_labels,
     stored_key_set,
     stored_tallies,
 )
+from filterdb.keys.search.sample import ANY, DEPTHWISE
+from filterdb.keys.sets.set_file import load_keys
 from filterdb.population.choices import check_choice
 from filterdb.population.preset import Scanning
 from filterdb.reading import read

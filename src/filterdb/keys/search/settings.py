@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from filterdb.errors import KeySetError
 from filterdb.keys.equivalence import Equivalence
-from filterdb.keys.found import THRESHOLDS
 from filterdb.keys.normal import ZERO
-from filterdb.keys.sample import ANY, DEPTHWISE
-from filterdb.keys.search import METHODS, Method
+from filterdb.keys.search.found import THRESHOLDS
+from filterdb.keys.search.methods import METHODS, Method
+from filterdb.keys.search.sample import ANY, DEPTHWISE
 from filterdb.population.choices import check_choice
 
 USUAL_K = 8
@@ -30,7 +30,7 @@ class Settings:
         Instead of ``k``: the fewest keys with which this share of the held-out filters has R²
         of at least ``threshold``.
     threshold
-        One of :data:`~filterdb.keys.found.THRESHOLDS`.
+        One of :data:`~filterdb.keys.search.found.THRESHOLDS`.
     method
         ``"lines"``, ``"greedy"`` or ``"autoencoder"``.
     seeds, seed

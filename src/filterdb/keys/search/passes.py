@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from filterdb.keys.equivalence import Equivalence, Kernel
 from filterdb.keys.fit import BLOCK, best_view
-from filterdb.keys.lines import Accumulator, Step
 from filterdb.keys.normal import CONSTANT_CLASS, SHAPED, ZERO_CLASS, normal_form
+from filterdb.keys.search.lines import Accumulator, Step
 from filterdb.scan.job import SEEN, Arrays, Job
 from filterdb.scan.parts import ScanLayer
 

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from filterdb.keys.equivalence import Equivalence, Kernel
 from filterdb.keys.fit import best_view
-from filterdb.keys.found import Agreement
-from filterdb.keys.greedy import r2_with_each
+from filterdb.keys.search.found import Agreement
+from filterdb.keys.search.greedy import r2_with_each
 
 Array = NDArray[np.float64]
 
@@ -51,16 +51,29 @@ def agreement(
     )
 
 
-def match(keys: Array, others: Array, kernel: Kernel, same: Equivalence) -> Array:
-    """Cosines of keys matched one to one, the most alike first; as many as the smaller set has."""
+def matched_pairs(
+    keys: Array, others: Array, kernel: Kernel, same: Equivalence
+) -> list[tuple[int, int, float]]:
+    """Keys matched one to one, the most alike first; as many pairs as the smaller set has keys.
+
+    Returns
+    -------
+    list of tuple
+        Index of the key, of its match, and their cosine (absolute, unless signed).
+    """
     square = r2_with_each(keys.astype(np.float32), others, kernel, same=same)
     likeness = np.sqrt(square.astype(np.float64))
     found = []
     for _ in range(min(likeness.shape)):
-        row, column = np.unravel_index(likeness.argmax(), likeness.shape)
-        found.append(likeness[row, column])
+        row, column = map(int, np.unravel_index(likeness.argmax(), likeness.shape))
+        found.append((row, column, float(likeness[row, column])))
         likeness[row], likeness[:, column] = -1, -1
-    return np.array(found)
+    return found
+
+
+def match(keys: Array, others: Array, kernel: Kernel, same: Equivalence) -> Array:
+    """Cosines of keys matched one to one, falling."""
+    return np.array([cosine for _, _, cosine in matched_pairs(keys, others, kernel, same)])
 
 
 def label(

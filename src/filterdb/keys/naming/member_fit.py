@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filterdb.errors import KeySetError
-from filterdb.keys.grid_search import best_on, refined
-from filterdb.keys.members import Member, Part
+from filterdb.keys.naming.grid_search import best_on, refined
+from filterdb.keys.naming.members import Member, Part
+from filterdb.keys.naming.scale_space import Kernel, centres, offsets, profile
 from filterdb.keys.normal import CONSTANT
-from filterdb.keys.scale_space import Kernel, centres, offsets, profile
 
 Array = NDArray[np.float64]
 Centre = tuple[int, int]
@@ -90,7 +90,7 @@ def fit_least_squares(filter_: NDArray[np.floating], member: Member) -> MemberFi
     filter_
         Shape ``(kh, kw)``; offset, strength and sign do not matter.
     member
-        One of :data:`~filterdb.keys.members.FAMILY`.
+        One of :data:`~filterdb.keys.naming.members.FAMILY`.
 
     Returns
     -------

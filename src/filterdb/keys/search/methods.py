@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from filterdb.errors import KeySetError
 from filterdb.extras import require
 from filterdb.keys.equivalence import Equivalence, Kernel
-from filterdb.keys.found import CodeAxis
-from filterdb.keys.greedy import remove_greedily
-from filterdb.keys.lines import find_lines
 from filterdb.keys.normal import canonical
-from filterdb.keys.passes import StepJob, as_rows
-from filterdb.keys.sample import Sample
+from filterdb.keys.search.found import CodeAxis
+from filterdb.keys.search.greedy import remove_greedily
+from filterdb.keys.search.lines import find_lines
+from filterdb.keys.search.passes import StepJob, as_rows
+from filterdb.keys.search.sample import Sample
 from filterdb.population.preset import Scanning
 from filterdb.scan.executors import executor_for
 from filterdb.scan.run import scan
@@ -118,7 +118,7 @@ def distinct_filters(unit: Unit, enough: int) -> int:
     """How many filters are no copies of one another; no more are counted than is enough."""
     found = 0
     for some in (unit[: max(4096, 8 * enough)], unit):
-        found = len(np.unique(np.round(canonical(some), 4), axis=0))
+        found = len(np.unique(np.round(canonical(some), 3), axis=0))
         if found >= enough:
             break
     return found

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from filterdb.errors import KeySetError
 from filterdb.keys.equivalence import Kernel
 from filterdb.keys.normal import ZERO
-from filterdb.keys.passes import SampleJob
+from filterdb.keys.search.passes import SampleJob
 from filterdb.population.preset import LAYER, Scanning, scan_layers
 from filterdb.scan.executors import executor_for
 from filterdb.scan.parts import Part, split

@@ -20,10 +20,10 @@ from filterdb.errors import (
 )
 from filterdb.keys.equivalence import Equivalence
 from filterdb.keys.key_set import KeySet
-from filterdb.keys.replacement import Replacement
+from filterdb.keys.replacing.replacement import Replacement
+from filterdb.keys.replacing.surgeon import Surgeon
+from filterdb.keys.replacing.writers.slot import Writer
 from filterdb.keys.storing import together
-from filterdb.keys.surgeon import Surgeon
-from filterdb.keys.writers.slot import Writer
 from filterdb.layer import ModelFile
 from filterdb.reading import read
 from filterdb.store.output import output_outside
@@ -149,14 +149,14 @@ def _counted(found: Counter[str]) -> str:
 def _key_set(keys: KeySet | PathLike) -> KeySet:
     if isinstance(keys, KeySet):
         return keys
-    from filterdb.keys.set_file import load_keys
+    from filterdb.keys.sets.set_file import load_keys
 
     return load_keys(keys)
 
 
 def _writers() -> Iterable[Writer]:
     for name in WRITERS:
-        yield cast("Writer", import_module(f"filterdb.keys.writers.{name}"))
+        yield cast("Writer", import_module(f"filterdb.keys.replacing.writers.{name}"))
 
 
 def _writer_of(network: ModelFile, target: Path) -> Writer:
@@ -192,7 +192,7 @@ def _target(file: PathLike, out: PathLike, *, force: bool) -> Path:
             msg = f"{out} is there and is no regular file, so it is not replaced. Name another."
             raise ExportError(msg)
         if not force:
-            msg = f"{out} is there already. Name another place, or say force to replace it."
+            msg = f"{out} is there already. Name another place, or say --force (force=True) to replace it."
             raise ExportError(msg)
     elif not target.parent.is_dir():
         msg = f"The folder of {out} is not there. Make it first."

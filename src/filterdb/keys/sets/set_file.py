@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from filterdb.errors import KeySetError, ReadError
 from filterdb.figures.saving import write_whole
 from filterdb.keys.key_set import MOST_KEYS, KeySet
-from filterdb.keys.set_metadata import key_set, strings, told_of
+from filterdb.keys.sets.set_metadata import key_set, strings, told_of
 from filterdb.readers.mapping import map_file
 from filterdb.readers.safetensors import check_tiling, checked_entry, load_view, parse_header
 
 SUFFIX = ".safetensors"
-FOLDER = Path(__file__).parent / "sets"
+FOLDER = Path(__file__).parent
 TENSOR = "keys"
 TYPES = {"F32": "float32", "F64": "float64"}
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from filterdb.keys.controls import gaussian
-from filterdb.keys.coverage import r2_of, reached
-from filterdb.keys.found import THRESHOLDS
 from filterdb.keys.key_set import KeySet
+from filterdb.keys.search.controls import gaussian
+from filterdb.keys.search.coverage import r2_of, reached
+from filterdb.keys.search.found import THRESHOLDS
 
 KERNELS = 50_000
 """Kernels that are drawn: their share is known to half a point at worst."""

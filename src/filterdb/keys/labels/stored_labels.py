@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from filterdb.errors import DamagedStoreError, KeySetError, ModelNotFoundError, ReadError
-from filterdb.keys.database_layers import DatabaseLayer, database_layers, repeats
 from filterdb.keys.fit import Fit
-from filterdb.keys.found import THRESHOLDS
-from filterdb.keys.jobs import fit_of, labels_of
 from filterdb.keys.key_set import KeySet
-from filterdb.keys.labels import SAME_WEIGHTS, THRESHOLD, Labels, LayerLabels, Tally
+from filterdb.keys.labels.database_layers import DatabaseLayer, database_layers, repeats
+from filterdb.keys.labels.jobs import fit_of, labels_of
+from filterdb.keys.labels.labels import SAME_WEIGHTS, THRESHOLD, Labels, LayerLabels, Tally
 from filterdb.keys.normal import CONSTANT_CLASS, SHAPED, ZERO_CLASS
-from filterdb.keys.sample import DEPTHWISE
-from filterdb.keys.set_file import decode_keys, encode_keys
+from filterdb.keys.search.found import THRESHOLDS
+from filterdb.keys.search.sample import DEPTHWISE
+from filterdb.keys.sets.set_file import decode_keys, encode_keys
 from filterdb.store.key_labels import (
     Key,
     NewLabels,

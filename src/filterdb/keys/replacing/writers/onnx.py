@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filterdb.errors import UnsupportedFormatError
-from filterdb.keys.writers.slot import Slot, Slots, stored_in_file, write_over_copy
+from filterdb.keys.replacing.writers.slot import Slot, Slots, stored_in_file, write_over_copy
 from filterdb.readers import protobuf_wire as wire
 from filterdb.readers.elements import storage_dtype
 from filterdb.readers.head import Head

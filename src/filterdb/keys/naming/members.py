@@ -18,11 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from filterdb.keys.scale_space import Kernel, centres, offsets, profile
+from filterdb.keys.naming.scale_space import Kernel, centres, offsets, profile
 
 Array = NDArray[np.float64]
 Term = tuple[float, str, str]
-"""Weight, and the operators along y and along x (:func:`~filterdb.keys.scale_space.profile`)."""
+"""Weight, and the operators along y and x (:func:`~filterdb.keys.naming.scale_space.profile`)."""
 Part = tuple[Term, ...]
 
 ON_CENTRE: Part = ((-1, "second", "smooth"), (-1, "smooth", "second"))

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from filterdb.keys.writers.slot import Slot, Slots, as_read, stored_in_file, write_over_copy
+from filterdb.keys.replacing.writers.slot import (
+    Slot,
+    Slots,
+    as_read,
+    stored_in_file,
+    write_over_copy,
+)
 from filterdb.readers import safetensors as reader
 from filterdb.readers.elements import storage_dtype
 from filterdb.readers.mapping import map_file

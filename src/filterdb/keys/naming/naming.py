@@ -9,9 +9,15 @@ from numpy.typing import NDArray
 
 from filterdb.errors import KeySetError
 from filterdb.keys.key_set import KeyName, KeySet
-from filterdb.keys.member_fit import MemberFit, fit_coarsely, fit_finely, normalised, weights_at
-from filterdb.keys.members import BY_NAME, FAMILY, PATTERNS
-from filterdb.keys.scale_space import Kernel, centres
+from filterdb.keys.naming.member_fit import (
+    MemberFit,
+    fit_coarsely,
+    fit_finely,
+    normalised,
+    weights_at,
+)
+from filterdb.keys.naming.members import BY_NAME, FAMILY, PATTERNS
+from filterdb.keys.naming.scale_space import Kernel, centres
 
 Array = NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""What :func:`~filterdb.keys.replacing.replace` did to each layer."""
+"""What :func:`~filterdb.keys.replacing.replacing.replace` did to each layer."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from filterdb.keys.equivalence import Equivalence, Kernel
 from filterdb.keys.fit import BLOCK, best_view
-from filterdb.keys.found import (
+from filterdb.keys.search.found import (
     MEAN,
     THRESHOLDS,
     Claim,
@@ -19,9 +19,9 @@ from filterdb.keys.found import (
     Explained,
     NetworkCoverage,
 )
-from filterdb.keys.passes import R2_BINS
-from filterdb.keys.sample import Sample
-from filterdb.keys.search import Method, nested_keys
+from filterdb.keys.search.methods import Method, nested_keys
+from filterdb.keys.search.passes import R2_BINS
+from filterdb.keys.search.sample import Sample
 
 Array = NDArray[np.float64]
 Unit = NDArray[np.float32]
@@ -73,7 +73,7 @@ def held_out(
     ladder
         Numbers of keys; those that a half has too few filters for are left out.
     method, same, seed
-        As :func:`~filterdb.keys.search.search` takes them.
+        As :func:`~filterdb.keys.search.methods.search` takes them.
     """
     result = HeldOut(sample, halves(sample.group_of_filter, seed))
     found = []

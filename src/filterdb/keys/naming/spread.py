@@ -9,7 +9,7 @@ without its constant and with sum 1 by ``identity - alpha Laplacian of T``, leas
 sigma for both axes.
 
 A Gaussian is cut to the taps of the kernel first here; difference operators see it mirrored at the
-rim. (:mod:`~filterdb.keys.member_fit` cuts last.)
+rim. (:mod:`~filterdb.keys.naming.member_fit` cuts last.)
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filterdb.errors import KeySetError
-from filterdb.keys.grid_search import maximum
-from filterdb.keys.members import BY_NAME
-from filterdb.keys.scale_space import DIFFERENCES, difference, discrete_gaussian
+from filterdb.keys.naming.grid_search import maximum
+from filterdb.keys.naming.members import BY_NAME
+from filterdb.keys.naming.scale_space import DIFFERENCES, difference, discrete_gaussian
 
 Array = NDArray[np.float64]
 

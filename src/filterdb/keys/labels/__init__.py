@@ -1,0 +1,1 @@
+"""Labels: which key each filter is a copy of, kept in the catalogue."""

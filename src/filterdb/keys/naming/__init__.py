@@ -1,0 +1,1 @@
+"""The analytic family of discrete scale space, and what it calls a key."""

@@ -1,0 +1,1 @@
+"""The search for keys: sample, cluster, try on networks held out, beside chance."""

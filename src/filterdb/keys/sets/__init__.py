@@ -1,0 +1,1 @@
+"""Key sets: their files, and those that come with the package."""
