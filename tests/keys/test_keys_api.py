@@ -28,7 +28,8 @@ def test_every_name_is_there() -> None:
 def test_no_module_hides_a_name_once_all_are_imported() -> None:
     code = (
         "import pkgutil, importlib, filterdb.keys as keys;"
-        "[importlib.import_module(m.name) for m in pkgutil.walk_packages(keys.__path__, 'filterdb.keys.')];"
+        "found = pkgutil.walk_packages(keys.__path__, 'filterdb.keys.');"
+        "[importlib.import_module(module.name) for module in found];"
         "assert all(map(callable, (getattr(keys, name) for name in keys.__all__)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -257,7 +257,7 @@ def test_any_kind_takes_dense_layers_and_says_what_that_is_worth(tmp_path):
         ({"conv.weight": np.ones((8, 4, 3, 3), np.float32)},
          ["no depthwise layers", r"conv 3x3 \(1\)", "--kind any"]),
         ({"dw.weight": planted(some_keys(1, (5, 5)).flat[0], 8)[0]},
-         ["3x3", r"depthwise layers are: 5x5 \(1\)", "padded", "naming.analytic"]),
+         ["3x3", r"depthwise layers are: 5x5 \(1\)", "padded", "keys.analytic"]),
     ],
 )  # fmt: skip
 def test_where_there_is_nothing_to_label_the_mend_is_told(source, words):
