@@ -268,7 +268,7 @@ def test_replace(run, run_json, place, key_set, tmp_path):
     assert "48 of 48 filters in 2 depthwise layers became copies of keys of four" in shown
     assert "dw0" in shown
     again = run("keys", "replace", file, out, "--set", key_set)
-    assert "is there already" in str(again.exception)
+    assert "is there. Name another" in str(again.exception)
     data = run_json("keys", "replace", file, out, "--set", key_set, "--force", "--min-r2", "0.9")
     assert data["min_r2"] == 0.9
     labels = run_json("keys", "label", out, "--set", key_set, "--threshold", "0.9")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -14,7 +14,13 @@ import filterdb
 from filterdb.errors import KeySetError, QueryError
 from filterdb.keys.equivalence import Equivalence
 from filterdb.keys.search.agreement import match
-from filterdb.keys.search.coverage import MARGIN, bootstrap, explained, explained_layers, halves
+from filterdb.keys.search.coverage import (
+    at_most,
+    bootstrap,
+    explained,
+    explained_layers,
+    halves,
+)
 from filterdb.keys.search.finding import find
 from filterdb.keys.search.found import MEAN, THRESHOLDS, FoundKeys
 from filterdb.keys.search.sample import draw
@@ -74,7 +80,8 @@ def test_structure_is_claimed_beside_its_chance() -> None:
     for claim in claims.values():
         assert claim.above
         assert claim.low <= claim.value <= claim.high
-        assert claim.chance + MARGIN < claim.low
+        tried = found().point.controls[claim.control].by_own.filters
+        assert at_most(claim.chance, tried, mean=claim.measure == MEAN) < claim.low
     assert set(found().point.controls) == {"gaussian", "spectrum", "covariance", "initialisation"}
 
 
@@ -217,6 +224,31 @@ class TestBadInput:
             find(planted().select(), Settings(hold_out="colour"), scanning=HERE)
 
 
+def test_upper_end_of_chance_is_wilsons() -> None:
+    from scipy.stats import binomtest
+
+    for hits, n in [(0, 100), (3, 500), (400, 1000), (100, 100)]:
+        high = binomtest(hits, n).proportion_ci(method="wilson").high
+        assert at_most(hits / n, n, mean=False) == pytest.approx(high, abs=1e-4)
+    assert at_most(0.5, 10_000, mean=True) == pytest.approx(0.5098)
+
+
+def test_the_autoencoder_finds_the_planted_keys_and_its_axis(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = pytest.importorskip("filterdb.keys.torch.autoencoder")
+    quick = partial(module.train_autoencoder, restarts=1, steps=500)
+    monkeypatch.setattr(module, "train_autoencoder", quick)
+    settings = Settings(k=4, seeds=1, method="autoencoder", compare=())
+    result = find(planted().select("epoch > 0"), settings, scanning=HERE)
+    assert (match(KEYS, result.keys.flat, (5, 5), Equivalence()) > 0.95).all()
+    assert result.axis is not None
+    assert result.axis.decoded.shape == (50, 5, 5)
+    assert result.axis.counts.sum() == 960
+    assert len(result.axis.kept) == 4
+    assert all(claim.above for claim in result.claims)
+
+
 def test_halves_are_of_groups_and_of_about_one_size() -> None:
     groups = np.repeat(np.arange(30), np.random.default_rng(0).integers(1, 50, size=30))
     half = halves(groups, 0)
@@ -245,3 +277,13 @@ def test_explained_against_plain_numpy() -> None:
     assert result.mean_r2 == pytest.approx(r2.mean())
     layer = np.array([0, 0, 1, 1, 3])
     assert explained_layers(layer, r2) == pytest.approx((2 / 3, 1 / 3, 1 / 3, 1 / 3))
+
+
+def test_examples_are_of_every_key() -> None:
+    examples = found().examples
+    keys = found().keys.flat
+    best = np.abs(examples.best.reshape(len(examples.best), -1) @ keys.T)
+    assert sorted(best.argmax(axis=1)[:4]) == [0, 1, 2, 3]
+    np.testing.assert_allclose(np.square(best.max(axis=1)), examples.best_r2, atol=1e-4)
+    assert examples.worst_r2.max() < examples.best_r2.min()
+    assert (np.diff(examples.worst_r2) >= 0).all()

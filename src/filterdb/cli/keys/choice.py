@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from filterdb.keys.equivalence import Kernel
     from filterdb.keys.key_set import KeySet
 
-USUAL = {(3, 3): "found3x3", (5, 5): "found5x5", (7, 7): "published8"}
-"""Kernel size -> the set that comes with the package."""
-
 set_option = click.option(
     "--set", "key_set", metavar="SET",
     help="A set that comes with filterdb (`filterdb keys show`), or a file. If not given, the "
@@ -47,6 +44,7 @@ def chosen_set(
         package for this size.
     """
     from filterdb.keys.sets.set_file import load_keys, shipped
+    from filterdb.keys.sets.usual import USUAL
 
     wanted = kernel
     if wanted is None and (name is None or resize is not None):

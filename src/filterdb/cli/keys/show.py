@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MOST_COSINES = 16
 NARROW_COSINES = 9
-LEFT_TO_TABLES = ("chance", "fitted", "held_out", "coverage", "thresholds")
+LEFT_TO_TABLES = ("chance", "fitted", "held_out", "coverage", "thresholds", "claims")
 
 
 @click.command()

@@ -141,9 +141,9 @@ def _why_none(found: Sequence[tuple[str, Kernel]], keys: KeySet, kind: str) -> s
     what = "layers" if kind == ANY else "depthwise layers"
     return (
         f"The keys of the set {keys.name!r} are {own}, and no {what[:-1]} is. The {what} are: "
-        f"{sizes}. Bring the keys to that size: --resize padding (`KeySet.padded`) puts them in the "
-        "middle of such a kernel, --resize analytic (`keys.analytic`) takes their named members "
-        "of the analytic family there."
+        f"{sizes}. Bring the keys to that size: --resize padding (`KeySet.padded`) puts them in "
+        "the middle of such a kernel, --resize analytic (`keys.analytic`) takes the members of the "
+        "analytic family that they are named after."
     )
 
 

@@ -192,7 +192,7 @@ def _target(file: PathLike, out: PathLike, *, force: bool) -> Path:
             msg = f"{out} is there and is no regular file, so it is not replaced. Name another."
             raise ExportError(msg)
         if not force:
-            msg = f"{out} is there already. Name another place, or say --force (force=True) to replace it."
+            msg = f"{out} is there. Name another place, or replace it with --force (force=True)."
             raise ExportError(msg)
     elif not target.parent.is_dir():
         msg = f"The folder of {out} is not there. Make it first."

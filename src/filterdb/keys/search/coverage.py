@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -33,8 +34,8 @@ TRAINED_ON = 20_000
 REPLICATES = 2000
 FEWEST_GROUPS = 5
 """Groups without which an interval over groups says nothing."""
-MARGIN = 0.01
-"""By which the interval's lower end has to exceed chance: less is of no use to anybody."""
+NORMAL_95 = 1.96
+"""Standard errors on either side of a 95 % interval."""
 TIE = 1e-6
 """Below a threshold that still counts as reaching it: what rounding to float32 does."""
 
@@ -196,7 +197,7 @@ def claims_of(held: HeldOut, point: CurvePoint, *, seed: int) -> tuple[Claim, ..
             control: values_of(found.by_own)[index] for control, found in point.controls.items()
         }
         hardest = max(by_control, key=by_control.__getitem__)
-        chance = by_control[hardest]
+        chance, tried = by_control[hardest], point.controls[hardest].by_own.filters
         lower = None if low is None else float(low[index])
         result.append(
             Claim(
@@ -206,10 +207,30 @@ def claims_of(held: HeldOut, point: CurvePoint, *, seed: int) -> tuple[Claim, ..
                 high=None if high is None else float(high[index]),
                 chance=chance,
                 control=hardest,
-                above=None if lower is None else lower > chance + MARGIN,
+                above=None if lower is None else lower > at_most(chance, tried, mean=name == MEAN),
             )
         )
     return tuple(result)
+
+
+def at_most(chance: float, n: int, *, mean: bool) -> float:
+    """Upper end of the 95 % interval of what a control came to, of which ``n`` kernels were tried.
+
+    Parameters
+    ----------
+    chance
+        A share, or a mean of R².
+    n
+        Number of kernels.
+    mean
+        Whether it is a mean: its error is at most that of numbers between 0 and 1. A share has
+        the interval of Wilson (1927).
+    """
+    if mean:
+        return chance + NORMAL_95 * 0.5 / math.sqrt(n)
+    square = NORMAL_95**2
+    error = NORMAL_95 * math.sqrt(chance * (1 - chance) / n + square / (4 * n * n))
+    return (chance + square / (2 * n) + error) / (1 + square / n)
 
 
 def values_of(found: Explained) -> tuple[float, ...]:

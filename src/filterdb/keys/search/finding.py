@@ -13,7 +13,7 @@ from filterdb.keys.equivalence import Equivalence
 from filterdb.keys.key_set import KeySet
 from filterdb.keys.naming.naming import name_keys
 from filterdb.keys.search import controls
-from filterdb.keys.search.agreement import agreement
+from filterdb.keys.search.agreement import agreement, label
 from filterdb.keys.search.coverage import (
     FEWEST_GROUPS,
     LADDER,
@@ -265,7 +265,13 @@ def _examples(sample: Sample, keys: Array, same: Equivalence) -> Examples:
     """The filters that the keys fit best and worst."""
     r2 = r2_of(sample.unit, keys, sample.kernel, same)
     order = np.argsort(-r2, kind="stable")
-    best, worst = order[:EXAMPLES], order[::-1][:EXAMPLES]
+    # The best of every key in turn: else all of them may be of one.
+    turn = np.zeros(len(r2), np.intp)
+    own = label(sample.unit, keys, sample.kernel, same)[order]
+    for key in range(len(keys)):
+        members = order[own == key]
+        turn[members] = np.arange(len(members))
+    best, worst = np.lexsort((-r2, turn))[:EXAMPLES], order[::-1][:EXAMPLES]
     shape = (-1, *sample.kernel)
     return Examples(
         sample.unit[best].reshape(shape), r2[best], sample.unit[worst].reshape(shape), r2[worst]

@@ -142,7 +142,7 @@ class Claim:
     chance, control
         The most that a control reaches with keys of its own, and which one.
     above
-        Whether ``low`` is above ``chance``; None where there is no interval.
+        Whether ``low`` is above the 95 % interval of ``chance``; None where there is no interval.
     """
 
     measure: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from filterdb.keys.search.sample import Sample
 from filterdb.population.preset import Scanning
 from filterdb.scan.executors import executor_for
 from filterdb.scan.run import scan
+from filterdb.threads import map_in_threads
 
 Array = NDArray[np.float64]
 Unit = NDArray[np.float32]
@@ -89,10 +91,10 @@ def search(
         The autoencoder was asked for, and torch is not installed.
     """
     check_count(unit, count)
-    found = [
-        _start(unit, count, kernel, method=method, same=same, seed=seed + turn)
-        for turn in range(seeds)
-    ]
+    start = partial(_start, unit=unit, count=count, kernel=kernel, method=method, same=same)
+    # torch has threads, and a state, of its own.
+    threads = 1 if method == "autoencoder" else None
+    found = map_in_threads(start, range(seed, seed + seeds), threads=threads)
     found.sort(key=lambda result: -result[1])
     return Search(found[0][0], tuple(keys for keys, _, _ in found), found[0][2])
 
@@ -180,8 +182,10 @@ def nested_keys(
         Numbers of keys.
     """
     if method == "lines":
-        possible = [count for count in counts if count <= len(unit)]
-        return {count: _best_lines(unit, count, kernel, same, seed) for count in possible}
+        # The longest first: no thread is left with it at the end.
+        possible = sorted((count for count in counts if count <= len(unit)), reverse=True)
+        best = partial(_best_lines, unit=unit, kernel=kernel, same=same, seed=seed)
+        return dict(zip(possible, map_in_threads(best, possible), strict=True))
     some = _some(unit, seed)
     candidates, _ = candidates_of(some, kernel, method=method, same=same, seed=seed)
     removed = remove_greedily(some, candidates, 1, kernel=kernel, same=same).removed
@@ -211,13 +215,13 @@ def candidates_of(
         from filterdb.keys.torch.autoencoder import train_autoencoder
 
         trained = train_autoencoder(some, kernel, seed=seed, signed=same.signed)
-        return trained.decoded, trained.counts
+        return trained.decoded.reshape(len(trained.decoded), -1), trained.counts
     many = min(CANDIDATES, distinct_filters(some, CANDIDATES))
     found = find_lines(some, many, kernel, same=same, seed=seed, steps=CURVE_STEPS)
     return found.keys, found.members
 
 
-def _best_lines(unit: Unit, count: int, kernel: Kernel, same: Equivalence, seed: int) -> Array:
+def _best_lines(count: int, *, unit: Unit, kernel: Kernel, same: Equivalence, seed: int) -> Array:
     """The better of a few starts."""
     starts = (
         find_lines(unit, count, kernel, same=same, seed=seed + turn, steps=CURVE_STEPS)
@@ -230,7 +234,7 @@ Found = tuple[Array, float, CodeAxis | None]
 
 
 def _start(
-    unit: Unit, count: int, kernel: Kernel, *, method: Method, same: Equivalence, seed: int
+    seed: int, *, unit: Unit, count: int, kernel: Kernel, method: Method, same: Equivalence
 ) -> Found:
     """Keys from one start, their mean R², and the axis of codes where there is one."""
     if method == "lines":
