@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -39,7 +40,14 @@ def map_in_threads(
         return [function(item) for item in items]
     from concurrent.futures import ThreadPoolExecutor
 
+    with one_blas_thread(), ThreadPoolExecutor(count) as pool:
+        return list(pool.map(function, items))
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """BLAS without threads of its own: where products are small they cost more than they bring."""
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(count) as pool:
-        return list(pool.map(function, items))
+    with threadpool_limits(1, user_api="blas"):
+        yield

@@ -44,6 +44,7 @@ from filterdb.keys.search.settings import MOST_K, Settings
 from filterdb.population.preset import Scanning
 from filterdb.scan.executors import executor_for
 from filterdb.scan.run import scan
+from filterdb.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from filterdb.population.population import Population
@@ -91,7 +92,14 @@ def find(
     """
     wanted, work = settings or Settings(), scanning or Scanning()
     wanted.check()
-    say = progress or (lambda _: None)
+    with one_blas_thread():
+        return _find(population, wanted, work, progress or (lambda _: None))
+
+
+def _find(
+    population: Population, wanted: Settings, work: Scanning, say: Callable[[str], None]
+) -> FoundKeys:
+    """As :func:`find`, one step after the other."""
     chosen = of_kind(population, wanted.kind)
     hold_out = wanted.hold_out or usual_hold_out(chosen)
     say("reading filters")
