@@ -287,3 +287,20 @@ def test_examples_are_of_every_key() -> None:
     np.testing.assert_allclose(np.square(best.max(axis=1)), examples.best_r2, atol=1e-4)
     assert examples.worst_r2.max() < examples.best_r2.min()
     assert (np.diff(examples.worst_r2) >= 0).all()
+
+
+def test_groups_along_axes_hold_every_layer_once() -> None:
+    settings = Settings(k=4, seeds=1, compare=(), by=("depth", "repo", "epoch"))
+    result = find(planted().select(), settings, scanning=HERE)
+    axes = {name: [row for row in result.groups if row.axis == name]
+            for name in ("depth_decile", "repo", "epoch")}  # fmt: skip
+    for rows in axes.values():
+        assert sum(row.layers for row in rows) == result.searched.layers
+        assert sum(row.filters for row in rows) == result.searched.shaped
+        mean = sum(row.filters * row.explained.mean_r2 for row in rows) / result.searched.shaped
+        assert mean == pytest.approx(result.point.networks.mean_r2, abs=1e-6)
+    start, end = axes["epoch"]
+    assert (start.name, end.name) == ("0", "9")
+    assert end.explained.mean_r2 > 0.75 > 0.5 > start.explained.mean_r2
+    assert axes["repo"][-1].name == "not given"
+    assert any(row.name == "[0.0,0.1]" for row in axes["depth_decile"])

@@ -46,6 +46,9 @@ USUAL_K, USUAL_THRESHOLD = 8, 0.8
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the first start.")
 @click.option("--compare", type=click.Choice(METHODS), multiple=True,
               help="Another method to compare with. Repeatable.  [default: greedy]")  # fmt: skip
+@click.option("--by", metavar="AXIS", multiple=True,
+              help="Show what is explained of each group along an axis, as of `shift`. "
+              "Repeatable.")  # fmt: skip
 @kind_option
 @click.option("--hold-out", metavar="COLUMN", help="Column whose values are held out together; "
               "`layer` for layers.  [default: model]")  # fmt: skip
@@ -109,7 +112,8 @@ def find(
     if as_json:
         print_json(found.to_dict())
     else:
-        present(found, threshold=settings.threshold, show_all=show_all)
+        axes = len(choices["by"])
+        present(found, threshold=settings.threshold, show_all=show_all, axes=axes)
     if out is not None:
         write(found, out)
     draw(found, {name: path for name, path in pictures.items() if path is not None})
@@ -126,6 +130,7 @@ def settings_of(**choices: Any) -> Settings:
     choices["k"] = choices["k"] or USUAL_K
     choices["threshold"] = float(choices["threshold"])
     choices["compare"] = choices["compare"] or ("greedy",)
+    choices["by"] = tuple(dict.fromkeys((*choices["by"], *Settings().by)))
     same = {name: choices.pop(name) for name in ("signed", "rotations", "shifts")}
     return Settings(equivalence=Equivalence(**same), **choices)
 

@@ -15,8 +15,8 @@ SHORT_CURVE = (1, 2, 4, 8, 16, 32)
 EXTREMES = 3
 
 
-def present(found: FoundKeys, *, threshold: float, show_all: bool) -> None:
-    """Print a result."""
+def present(found: FoundKeys, *, threshold: float, show_all: bool, axes: int = 0) -> None:
+    """Print a result, with the groups along its first axes, or along all."""
     click.echo()
     show(f"[bold]{plain(sentences.headline(found))}[/]")
     show(plain(sentences.shares(found, threshold)))
@@ -27,6 +27,8 @@ def present(found: FoundKeys, *, threshold: float, show_all: bool) -> None:
     show_curve(found, threshold, show_all=show_all)
     show_agreement(found, show_all=show_all)
     show_networks(found, threshold, show_all=show_all)
+    taken = list(dict.fromkeys(row.axis for row in found.groups))
+    show_groups(found, threshold, taken if show_all else taken[:axes])
     show("[bold]Covered[/]")
     show(plain(sentences.coverage(found)), indent=2)
     for note in found.notes:
@@ -128,6 +130,26 @@ def show_networks(found: FoundKeys, threshold: float, *, show_all: bool) -> None
         percent(chance(found.point, threshold)),
     )  # fmt: skip
     show(table)
+
+
+def show_groups(found: FoundKeys, threshold: float, axes: Sequence[str]) -> None:
+    """Print what is explained of each group along an axis, by keys of other networks."""
+    share = f"R² >= {threshold:g}"
+    numbers = ("networks", "layers", "filters", "mean R²", share)
+    for axis in axes:
+        table = new_table(axis, *numbers, right=numbers, fold=(axis,))
+        for row in found.groups:
+            if row.axis == axis:
+                table.add_row(
+                    plain(row.name), f"{row.models:,}", f"{row.layers:,}", f"{row.filters:,}",
+                    percent(row.explained.mean_r2), percent(row.explained.at(threshold)),
+                )  # fmt: skip
+        table.add_section()
+        table.add_row(
+            "[dim]chance[/]", "", "", "", percent(chance(found.point, None)),
+            percent(chance(found.point, threshold)),
+        )  # fmt: skip
+        show(table)
 
 
 def percent(share: float | None) -> str:

@@ -18,11 +18,12 @@ from filterdb.keys.search.found import (
     Control,
     CurvePoint,
     Explained,
+    GroupCoverage,
     NetworkCoverage,
 )
 from filterdb.keys.search.methods import Method, nested_keys
 from filterdb.keys.search.passes import R2_BINS
-from filterdb.keys.search.sample import Sample
+from filterdb.keys.search.sample import NOT_GIVEN, Sample
 
 Array = NDArray[np.float64]
 Unit = NDArray[np.float32]
@@ -180,6 +181,24 @@ def networks_of(held: HeldOut, count: int) -> tuple[NetworkCoverage, ...]:
             shaped = int(sample.counts[layers, 0].sum())
             rows.append(NetworkCoverage(name, group, len(layers), shaped, explained(own)))
     return tuple(sorted(rows, key=lambda row: -row.explained.mean_r2))
+
+
+def groups_of(held: HeldOut, count: int) -> tuple[GroupCoverage, ...]:
+    """The layers of each group along each axis, explained by ``count`` keys of other networks."""
+    sample, r2 = held.sample, held.r2[count]
+    rows = []
+    for axis, labels in sample.axes.items():
+        given = sorted({label for label in labels if label != NOT_GIVEN}, key=lambda one: one[1])
+        for label in [*given, NOT_GIVEN]:
+            layers = np.array([own == label for own in labels])
+            filters = r2[layers[sample.layer]]
+            if len(filters):
+                chosen = np.flatnonzero(layers)
+                models = len({sample.models[layer] for layer in chosen})
+                shaped = int(sample.counts[chosen, 0].sum())
+                found = explained(filters)
+                rows.append(GroupCoverage(axis, label[0], models, len(chosen), shaped, found))
+    return tuple(rows)
 
 
 def claims_of(held: HeldOut, point: CurvePoint, *, seed: int) -> tuple[Claim, ...]:

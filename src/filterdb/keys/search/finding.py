@@ -23,6 +23,7 @@ from filterdb.keys.search.coverage import (
     curve_of,
     explained,
     explained_of,
+    groups_of,
     held_out,
     networks_of,
     r2_of,
@@ -103,7 +104,9 @@ def _find(
     chosen = of_kind(population, wanted.kind)
     hold_out = wanted.hold_out or usual_hold_out(chosen)
     say("reading filters")
-    sample = draw(chosen, hold_out=hold_out, zero=wanted.zero, seed=wanted.seed, scanning=work)
+    sample = draw(
+        chosen, hold_out=hold_out, by=wanted.by, zero=wanted.zero, seed=wanted.seed, scanning=work
+    )
     if wanted.coverage is None:
         check_count(sample.unit, wanted.k)
     say("held-out networks")
@@ -146,6 +149,7 @@ def _find(
         shares=members / max(members.sum(), 1),
         curve=curve,
         networks=networks,
+        groups=groups_of(held, count),
         agreement=_agreements(keys, first.starts, sample, wanted),
         claims=claims_of(held, point, seed=wanted.seed),
         examples=_examples(sample, keys, same),

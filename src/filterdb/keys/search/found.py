@@ -101,6 +101,28 @@ class NetworkCoverage:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupCoverage:
+    """What the keys that were found on other networks explain of the layers of a group.
+
+    Attributes
+    ----------
+    axis, name
+        What layers are grouped by, and the group: ``"depth_decile"``, ``"(0.1,0.2]"``.
+    models, layers, filters
+        In it; filters that have a shape.
+    explained
+        By keys found without the network.
+    """
+
+    axis: str
+    name: str
+    models: int
+    layers: int
+    filters: int
+    explained: Explained
+
+
+@dataclass(frozen=True, slots=True)
 class Agreement:
     """Whether another search finds the same.
 
@@ -241,6 +263,8 @@ class FoundKeys:
         Held out, against the number of keys; ``curve[i].k == len(keys)`` for one of them.
     networks
         Each network, explained by keys found on others.
+    groups
+        The same by depth, by data set, and by whatever was asked for.
     agreement
         With other seeds and methods.
     claims
@@ -261,6 +285,7 @@ class FoundKeys:
     shares: NDArray[np.float64]
     curve: tuple[CurvePoint, ...]
     networks: tuple[NetworkCoverage, ...]
+    groups: tuple[GroupCoverage, ...]
     agreement: tuple[Agreement, ...]
     claims: tuple[Claim, ...]
     examples: Examples
@@ -292,6 +317,7 @@ class FoundKeys:
             "fitted": _plain(self.fitted),
             "curve": [_plain(point) for point in self.curve],
             "networks": [_plain(network) for network in self.networks],
+            "groups": [_plain(group) for group in self.groups],
             "agreement": [_plain(agreement) for agreement in self.agreement],
             "claims": [_plain(claim) for claim in self.claims],
             "notes": list(self.notes),

@@ -13,6 +13,7 @@ from filterdb.errors import KeySetError
 from filterdb.keys.equivalence import Kernel
 from filterdb.keys.normal import ZERO
 from filterdb.keys.search.passes import SampleJob
+from filterdb.population.axes import axis_of
 from filterdb.population.preset import LAYER, Scanning, scan_layers
 from filterdb.scan.executors import executor_for
 from filterdb.scan.parts import Part, split
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 MOST = 131_072
 """Filters with which a search works at most: shares are then known to 0.3 points."""
+NOT_GIVEN = ("not given", None)
+"""Group of the layers that have no value along an axis."""
 DEPTHWISE = "depthwise"
 ANY = "any"
 
@@ -47,6 +50,8 @@ class Sample:
         What a pass over all of the weights goes through.
     left_out
         Why layers of the selection are not in it -> how many.
+    axes
+        Name of an axis -> the group of each layer along it, and what groups are sorted by.
     whole
         Whether every filter with a shape is in it.
     runs
@@ -62,6 +67,7 @@ class Sample:
     parts: tuple[Part, ...]
     kernel: Kernel
     left_out: dict[str, int]
+    axes: dict[str, tuple[tuple[str, Any], ...]]
     whole: bool
     runs: tuple[str, ...] = ()
 
@@ -86,6 +92,7 @@ def draw(
     population: Population,
     *,
     hold_out: str,
+    by: Sequence[str] = (),
     zero: float = ZERO,
     seed: int = 0,
     most: int = MOST,
@@ -100,6 +107,8 @@ def draw(
     hold_out
         Column of the catalogue whose values are held out together; ``"layer"`` for each layer
         by itself.
+    by
+        Axes along which layers are told apart (:mod:`filterdb.population.axes`).
     zero
         Filters whose weights are all at most this are nearly zero.
     seed
@@ -118,7 +127,10 @@ def draw(
     """
     work = scanning or Scanning()
     column = () if hold_out == "layer" else (hold_out,)
-    table = population.table(columns=(*LAYER, "model", "name", "run", "epoch", *column))
+    axes = [axis_of(population.folder, name) for name in by]
+    told = ("model", "name", "run", "epoch", *column)
+    further = [name for axis in axes for name in axis.columns]
+    table = population.table(columns=(*LAYER, *told, *further))
     filters = int(table.n.sum())
     job = SampleJob(share=min(1.0, most / max(filters, 1)), zero=zero, seed=seed)
     parts = tuple(split(population.folder, scan_layers(table)))
@@ -127,6 +139,12 @@ def draw(
             scanned.value for scanned in scan(parts, job, executor=executor, progress=work.progress)
         ]
     own = [values[len(LAYER) :] for values in table.values]
+    labels: dict[str, tuple[tuple[str, Any], ...]] = {}
+    start = len(told)
+    for axis in axes:
+        end = start + len(axis.columns)
+        labels[axis.name] = tuple(axis.label(row[start:end]) or NOT_GIVEN for row in own)
+        start = end
     counts = np.array([[one.shaped, one.constant, one.zero] for one in found], np.int64)
     unit = np.concatenate([one.unit for one in found])
     if not len(unit):
@@ -147,6 +165,7 @@ def draw(
         parts=parts,
         kernel=population.kernel,
         left_out=dict(table.left_out),
+        axes=labels,
         whole=job.share >= 1,
         runs=_trained_runs(own),
     )

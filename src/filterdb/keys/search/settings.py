@@ -46,6 +46,8 @@ class Settings:
         Filters whose weights are all at most this are nearly zero.
     compare
         Further methods to compare with.
+    by
+        Axes by whose groups coverage is told apart.
     """
 
     k: int = USUAL_K
@@ -59,6 +61,7 @@ class Settings:
     hold_out: str | None = None
     zero: float = ZERO
     compare: tuple[Method, ...] = ("greedy",)
+    by: tuple[str, ...] = ("depth_decile", "training_dataset")
 
     def check(self) -> None:
         """Make sure that they make sense.
