@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from filterdb.database import Database
 
 HEALTHY, DEGENERATE = "cnn-shapes.safetensors", "overwide-few.safetensors"
+SMALL, LARGE = (3, 3), (7, 7)
+"""Kernel sizes of its depthwise networks, a MobileNet and a ConvMixer."""
 EPOCHS = ("run-textures-epoch01", "run-textures-epoch30")
 
 
@@ -53,6 +55,7 @@ def demo(folder: str) -> None:
     )
     for sentence in database.diff(*EPOCHS).summary:
         show(plain(sentence), indent=2)
+    present_keys(database)
     write_page(database, Path(folder) / "report.html")
     show("\n[bold]Next[/]")
     for command, purpose in (
@@ -66,13 +69,38 @@ def demo(folder: str) -> None:
         show(f"filterdb {plain(command)}\n   [dim]{purpose}[/]", indent=2)
 
 
+def present_keys(database: Database) -> None:
+    """Which filters of the depthwise networks are copies of master keys, beside chance."""
+    from filterdb.cli.keys.pictures import show_keys
+    from filterdb.cli.output import plain, show
+    from filterdb.keys import sentences
+    from filterdb.keys.labels.labelling import label
+    from filterdb.keys.search.chance import chance_of
+    from filterdb.keys.search.finding import find
+    from filterdb.keys.sets.usual import USUAL
+
+    folder = plain(database.path)
+    labels = label(database, USUAL[LARGE])
+    chance = chance_of(labels.key_set, threshold=labels.threshold)
+    show(
+        "\n[bold]6. Master keys: few filters that all depthwise ones are copies of?[/]\n"
+        f"   $ filterdb keys label {folder} --kernel {LARGE[0]}x{LARGE[1]}"
+    )
+    show(plain(sentences.labelled(labels)), indent=2)
+    show(plain(sentences.labelled_by_chance(labels, chance)), indent=2)
+    found = find(database.select(kernel=SMALL))
+    show(f"   $ filterdb keys find {folder} --kernel {SMALL[0]}x{SMALL[1]}")
+    show(plain(sentences.headline(found)), indent=2)
+    show_keys(found.keys)
+
+
 def write_page(database: Database, path: Path) -> None:
     """End with the report's page, where its libraries are installed."""
     from filterdb.cli.output import plain, progress_bar, show
     from filterdb.errors import MissingExtraError
 
     command = f"filterdb report {plain(database.path)} -o {plain(path)}"
-    show(f"\n[bold]6. All of it on one page, offline[/]\n   $ {command}")
+    show(f"\n[bold]7. All of it on one page, offline[/]\n   $ {command}")
     try:
         from filterdb.report import database_report, write_report
 

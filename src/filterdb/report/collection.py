@@ -14,6 +14,7 @@ from filterdb.figures import shift_boxes
 from filterdb.report.advice import SIGNS
 from filterdb.report.axes import AXES, Axis, Grouping, compare, described, grouping, in_short
 from filterdb.report.contents import all_networks, degenerate, left_out, what_is_in_it
+from filterdb.report.database_keys import master_keys
 from filterdb.report.layers import MOST_CELLS, strip
 from filterdb.report.page import (
     Context,
@@ -50,7 +51,8 @@ def database_report(
     Parameters
     ----------
     database
-        The database; only its catalogue is read.
+        The database. Its catalogue is read, and the weights of its depthwise layers; nothing
+        is written.
     where
         SQL expression over the columns of layers and models: report on these only.
     title
@@ -74,7 +76,7 @@ def database_report(
     """
     prepare()
     selection = Selection.read(database, where)
-    steps = Steps(progress, len(AXES) + 3)
+    steps = Steps(progress, len(AXES) + 4)
     shifts: dict[str, ShiftMatrix] = {}
     parts = list(filter_parts(selection, steps, shifts)) if selection.layers else []
     # What comes first rests on what comes later.
@@ -119,6 +121,8 @@ def filter_parts(
         section("patterns", "What the filters are made of", "pictures",
                 partial(patterns, selection))
     )  # fmt: skip
+    steps("master keys")
+    parts.append(section("keys", "Master keys", "keys", partial(master_keys, selection)))
     steps("training")
     parts.append(section("training", "While they learned", "pictures",
                          partial(training, selection)))  # fmt: skip

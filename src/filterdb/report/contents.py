@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filterdb.report.advice import SIGNS, TONES
+from filterdb.report.database_keys import depthwise_of
 from filterdb.report.layers import Strip, strip
 from filterdb.report.selection import Selection, is_untrained
 from filterdb.report.words import listed
@@ -83,6 +84,7 @@ def what_is_in_it(selection: Selection) -> Context:
         "tallies": tallies,
         "sizes": by_layer(selection, lambda row: f"{row['kh']}×{row['kw']}"),
         "kinds": by_layer(selection, lambda row: row["kind"]),
+        "no_keys": depthwise_of(selection).why_none,
         "without": [
             title for column, title in COLUMNS.items() if column != "format" and not any(
                 model.get(column) for model in selection.models.values())

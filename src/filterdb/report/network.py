@@ -22,6 +22,7 @@ from filterdb.report.advice import (
     share_told,
 )
 from filterdb.report.layers import MOST_ROWS, strip_of, table
+from filterdb.report.network_keys import depthwise_of, master_keys
 from filterdb.report.page import (
     Context,
     Page,
@@ -84,6 +85,7 @@ def network_report(
         section("standing", "Beside other networks", "standing", partial(standing, network, found)),
         section("examples", "What its filters look like", "examples", partial(mosaics, network)),
         section("patterns", "What they are made of", "patterns", partial(patterns, network)),
+        section("keys", "Master keys", "keys", partial(master_keys, source, network)),
         section("layers", "Every layer", "layers", partial(all_layers, network, found or {})),
         section("reading", "How it was read", "reading", partial(how_read, network)),
         section("words", "What the words mean", "words", dict),
@@ -255,6 +257,7 @@ def how_read(network: Network) -> Context:
         "sizes": [(name, layers[name], count) for name, count in sizes.most_common()],
         "skipped": grouped(by_reason),
         "unjudged": grouped(unjudged),
+        "no_keys": depthwise_of(network).why_none,
     }
 
 

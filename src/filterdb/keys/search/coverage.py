@@ -28,8 +28,6 @@ from filterdb.keys.search.sample import NOT_GIVEN, Sample
 Array = NDArray[np.float64]
 Unit = NDArray[np.float32]
 
-LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
-"""Numbers of keys at which a curve is taken."""
 TRAINED_ON = 20_000
 """Filters, at most, on which the keys of a curve are found: those of a control are as many."""
 REPLICATES = 2000

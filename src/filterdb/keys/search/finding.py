@@ -16,7 +16,6 @@ from filterdb.keys.search import controls
 from filterdb.keys.search.agreement import agreement, label
 from filterdb.keys.search.coverage import (
     FEWEST_GROUPS,
-    LADDER,
     TRAINED_ON,
     HeldOut,
     claims_of,
@@ -41,7 +40,7 @@ from filterdb.keys.search.found import (
 from filterdb.keys.search.methods import check_count, refined, search
 from filterdb.keys.search.passes import FitJob, as_rows
 from filterdb.keys.search.sample import ANY, DEPTHWISE, Sample, draw, of_kind
-from filterdb.keys.search.settings import MOST_K, Settings
+from filterdb.keys.search.settings import LADDER, MOST_K, Settings
 from filterdb.population.preset import Scanning
 from filterdb.scan.executors import executor_for
 from filterdb.scan.run import scan
@@ -166,7 +165,9 @@ def usual_hold_out(population: Population) -> str:
 
 def _held(sample: Sample, wanted: Settings) -> HeldOut:
     ladder = (
-        {*LADDER, wanted.k} if wanted.coverage is None else {*LADDER, *range(40, MOST_K + 1, 8)}
+        {*wanted.ladder, wanted.k}
+        if wanted.coverage is None
+        else {*LADDER, *range(40, MOST_K + 1, 8)}
     )
     held = held_out(
         sample, sorted(ladder), method=wanted.method, same=wanted.equivalence, seed=wanted.seed
@@ -209,7 +210,7 @@ def _reaching(held: HeldOut, wanted: Settings) -> int:
             if explained(r2).at(wanted.threshold) >= wanted.coverage
         ]
     chosen = min(enough)
-    kept = sorted(count for count in held.r2 if count in LADDER or count == chosen)
+    kept = sorted(count for count in held.r2 if count in wanted.ladder or count == chosen)
     held.r2 = {count: held.r2[count] for count in kept}
     held.keys = {count: held.keys[count] for count in kept}
     return chosen

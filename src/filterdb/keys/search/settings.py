@@ -14,6 +14,7 @@ from filterdb.population.choices import check_choice
 
 USUAL_K = 8
 USUAL_SEEDS = 5
+LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 MOST_K = 64
 """Keys with which a wanted coverage is tried at most."""
 
@@ -46,6 +47,8 @@ class Settings:
         Filters whose weights are all at most this are nearly zero.
     compare
         Further methods to compare with.
+    ladder
+        Numbers of keys at which the curve is taken, besides ``k``.
     by
         Axes by whose groups coverage is told apart.
     """
@@ -61,6 +64,7 @@ class Settings:
     hold_out: str | None = None
     zero: float = ZERO
     compare: tuple[Method, ...] = ("greedy",)
+    ladder: tuple[int, ...] = LADDER
     by: tuple[str, ...] = ("depth_decile", "training_dataset")
 
     def check(self) -> None:
@@ -79,7 +83,7 @@ class Settings:
             listed = ", ".join(f"{threshold:g}" for threshold in THRESHOLDS)
             msg = f"threshold is {self.threshold:g}; it is one of {listed}."
             raise KeySetError(msg)
-        least = {"k": self.k, "seeds": self.seeds}
+        least = {"k": self.k, "seeds": self.seeds, "ladder": min(self.ladder, default=1)}
         for name, value in least.items():
             if value < 1:
                 msg = f"{name} is {value}, and has to be 1 or more."
