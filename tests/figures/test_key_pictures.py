@@ -215,11 +215,11 @@ def test_ticks_that_are_too_close_are_left_out():
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=9))
 def test_labels_are_apart_in_their_order(heights):
     heights = sorted(heights)
-    moved = spread(heights, least=LEAST_LABEL, low=0, high=100)
+    moved = spread(heights, least=100 * LEAST_LABEL, low=0, high=100)
     assert len(moved) == len(heights)
-    assert np.diff(moved).min(initial=np.inf) > LEAST_LABEL - 1e-9
+    assert np.diff(moved).min(initial=np.inf) > 100 * LEAST_LABEL - 1e-9
     assert -1e-9 <= moved[0] <= moved[-1] <= 100 + 1e-9
-    if np.diff(heights).min(initial=np.inf) > LEAST_LABEL:
+    if np.diff(heights).min(initial=np.inf) > 100 * LEAST_LABEL:
         np.testing.assert_allclose(moved, heights)
 
 

@@ -32,7 +32,8 @@ NAMES = {
 WIDE = 8  # times as many keys at the end as at the beginning, for a logarithmic axis
 MARGIN = 0.6  # left of the axes, in inches
 LEAST_TICK = 0.055  # between two ticks, in widths of a panel
-LEAST_LABEL = 7.6  # between two labels, in per cent
+LEAST_LABEL = 0.076  # between two labels, in heights of a panel
+TOPS = (25, 50, 100)  # per cent that an axis may end at
 
 
 def coverage_curve(
@@ -80,12 +81,13 @@ def coverage_curve(
     points = sorted(points, key=lambda point: point.k)
     columns = min(2, len(thresholds))
     rows = -(-len(thresholds) // columns)
+    top = top_of(points, len(thresholds))
     with house(style) as look:
         figure = look.figure(1.0 + 3.3 * columns, 0.9 + 2.35 * rows)
         panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
         for place, threshold in enumerate(thresholds):
             axes = look.tidy(panels[place], grid="y")
-            draw_panel(axes, look, points, place=place)
+            draw_panel(axes, look, points, place=place, top=top)
             axes.set_ylabel(f"% with R² ≥ {threshold:g}")
             axes.tick_params(labelbottom=place + columns >= len(thresholds), labelleft=True)
             if place + columns >= len(thresholds):
@@ -104,7 +106,21 @@ def coverage_curve(
         return look.finish(figure, alt=summary_of(points, thresholds))
 
 
-def draw_panel(axes: Axes, look: Look, points: Sequence[ShownPoint], *, place: int) -> None:
+def top_of(points: Sequence[ShownPoint], count: int) -> int:
+    """Per cent at which the axes end, the same for all of ``count`` panels."""
+    highest = max(
+        100 * share
+        for point in points
+        for shares in (point.networks.shares, point.layers,
+                       *(control.by_own.shares for control in point.controls.values()))
+        for share in shares[:count]
+    )  # fmt: skip
+    return next(top for top in TOPS if highest <= top)
+
+
+def draw_panel(
+    axes: Axes, look: Look, points: Sequence[ShownPoint], *, place: int, top: int
+) -> None:
     """The lines of one threshold, each named at its end."""
     x, ticks = positions([point.k for point in points])
     own, found = chance_lines(points, place)
@@ -132,10 +148,15 @@ def draw_panel(axes: Axes, look: Look, points: Sequence[ShownPoint], *, place: i
     ends |= {"networks": (networks, blue), "their layers": (layers, blue)}
     axes.set_xticks(x[ticks], [f"{points[tick].k:,}" for tick in ticks])
     margin = 0.04 * ((x[-1] - x[0]) or 1.0)
-    axes.set(xlim=(x[0] - margin, x[-1] + margin), ylim=(-3, 103), yticks=range(0, 101, 25))
+    axes.set(
+        xlim=(x[0] - margin, x[-1] + margin),
+        ylim=(-0.03 * top, 1.03 * top),
+        yticks=np.linspace(0, top, 5 if top > min(TOPS) else 6),
+    )
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    name_ends(axes, look, x[-1], ends)
+    name_ends(axes, look, x[-1], ends, top=top)
 
 
 def chance_lines(
@@ -174,11 +195,13 @@ def positions(ks: Sequence[int]) -> tuple[Array, list[int]]:
     return x, ticks[::-1]
 
 
-def name_ends(axes: Axes, look: Look, x: float, ends: dict[str, tuple[Array, str]]) -> None:
+def name_ends(
+    axes: Axes, look: Look, x: float, ends: dict[str, tuple[Array, str]], *, top: int
+) -> None:
     """Names of lines to the right of where they end, apart from one another."""
     known = {name: (line[-1], colour) for name, (line, colour) in ends.items() if line[-1] >= 0}
     order = sorted(known, key=lambda name: known[name][0])
-    heights = spread([known[name][0] for name in order], least=LEAST_LABEL, low=0, high=100)
+    heights = spread([known[name][0] for name in order], least=LEAST_LABEL * top, low=0, high=top)
     for name, height in zip(order, heights, strict=True):
         end, colour = known[name]
         axes.annotate(
