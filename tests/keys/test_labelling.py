@@ -25,7 +25,7 @@ from filterdb.keys.equivalence import Equivalence
 from filterdb.keys.fit import fit_keys
 from filterdb.keys.key_set import KeyName, KeySet
 from filterdb.keys.labels.jobs import LabelJob, fit_of, labels_of
-from filterdb.keys.labels.labelling import label
+from filterdb.keys.labels.labelling import label, label_filters
 from filterdb.keys.labels.labels import SAME_WEIGHTS, Tally, added
 from filterdb.keys.labels.stored_labels import UNLABELLED, labels_of_layer, read_labels, stored_keys
 from filterdb.population.preset import SCANS, Scanning
@@ -34,6 +34,8 @@ from filterdb.store.key_labels import put_labels
 from filterdb.store.query import reading
 from filterdb.store.verify import verify
 from networks import save
+from planted import copies, random_keys
+from planted import network as depthwise_network
 
 HERE = Scanning(jobs=1)
 
@@ -527,3 +529,29 @@ def test_a_set_of_no_labels_may_stay(db):
     put_labels(db.path, stored_key_set(KEYS), [])
     assert read_labels(db.path, KEYS.id).layers == ()
     assert verify(db.path).findings == ()
+
+
+def test_every_filter_of_a_file_and_of_a_database_has_its_row(tmp_path) -> None:
+    keys_ = KeySet("some", random_keys(3, (3, 3)).reshape(3, 3, 3))
+    rng = np.random.default_rng(0)
+    rows = copies(rng, keys_.flat, 12, noise=0.0)
+    rows[4], rows[5] = 0.25, 0
+    path = save(tmp_path / "net.safetensors", depthwise_network([rows, rows[::-1].copy()], (3, 3)))
+    database = filterdb.open(tmp_path / "db")
+    database.ingest(path, jobs=1)
+    of_file = [row for layer in label_filters(path, keys_) for row in layer.rows()]
+    of_database = [row for layer in label_filters(database, keys_) for row in layer.rows()]
+    assert len(of_file) == len(of_database) == 24
+    for one, other in zip(of_file, of_database, strict=True):
+        assert {**one, "model": ""} == {**other, "model": ""}
+    for row, weights in zip(of_file[:12], rows, strict=True):
+        if row["name"] in ("constant", "nearly zero"):
+            assert row["key"] is None
+            assert row["b"] == pytest.approx(weights.mean())
+            continue
+        rebuilt = row["a"] * keys_.flat[row["key"] - 1] + row["b"]
+        np.testing.assert_allclose(rebuilt, weights, atol=1e-5)
+        assert row["name"] == keys_.texts[row["key"] - 1]
+        assert row["in_channel"] == 0
+    assert [row["name"] for row in of_file[4:6]] == ["constant", "nearly zero"]
+    assert [row["out_channel"] for row in of_file] == [*range(12), *range(12)]

@@ -151,7 +151,7 @@ def draw_panel(
     axes.set(
         xlim=(x[0] - margin, x[-1] + margin),
         ylim=(-0.03 * top, 1.03 * top),
-        yticks=np.linspace(0, top, 5 if top > min(TOPS) else 6),
+        yticks=np.linspace(0, top, 5 if top == max(TOPS) else 6),
     )
     axes.yaxis.set_major_formatter("{x:g}")
     axes.spines["left"].set_visible(False)

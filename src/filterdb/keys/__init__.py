@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from filterdb.keys.equivalence import Equivalence
     from filterdb.keys.fit import Fit, fit_keys
     from filterdb.keys.key_set import KeyName, KeySet
-    from filterdb.keys.labels.labelling import label
+    from filterdb.keys.labels.labelling import label, label_filters
     from filterdb.keys.labels.labels import Labels
     from filterdb.keys.naming.naming import analytic
     from filterdb.keys.naming.naming import name_keys as name
@@ -41,6 +41,7 @@ _HOME = {
     "find": ("search.finding", "find"),
     "fit_keys": ("fit", "fit_keys"),
     "initialise": ("torch.depthwise", "initialise"),
+    "label_filters": ("labels.labelling", "label_filters"),
     "label": ("labels.labelling", "label"),
     "load": ("sets.set_file", "load_keys"),
     "name": ("naming.naming", "name_keys"),
@@ -62,6 +63,7 @@ __all__ = [
     "fit_keys",
     "initialise",
     "label",
+    "label_filters",
     "load",
     "name",
     "replace",

@@ -44,6 +44,8 @@ REST = (("other", "·"), ("constant", "="), ("nearly zero", "0"))
 @click.option("--all", "show_all", is_flag=True, help="Show every model.")
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="CSV: a row for each layer.")
+@click.option("--filters", "each", is_flag=True,
+              help="CSV: a row for each filter (key, a, b, R²); stores nothing.")  # fmt: skip
 @plot_option
 def label(
     source: str,
@@ -60,6 +62,7 @@ def label(
     show_all: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
     as_csv: bool,  # noqa: FBT001
+    each: bool,  # noqa: FBT001
     plot: str | None,
     **same: bool,
 ) -> None:
@@ -72,7 +75,7 @@ def label(
 
     from filterdb.cli.output import print_csv, print_json, progress_bar
     from filterdb.cli.plots import check_plot, write_plot
-    from filterdb.keys.labels.labelling import label as label_filters
+    from filterdb.keys.labels.labelling import label as label_layers
     from filterdb.keys.search.chance import chance_of
     from filterdb.population.preset import Scanning
 
@@ -80,8 +83,11 @@ def label(
     keys = alike(
         chosen_set(source, key_set, kernel=kernel, resize=resize, where=where, kind=kind), same
     )
+    if each:
+        print_filters(source, keys, where=where, kind=kind, threshold=threshold)
+        return
     with progress_bar("labelling") as report:
-        found = label_filters(
+        found = label_layers(
             source, keys, where=where, kind=kind, threshold=threshold, store=not no_store,
             force=force, scanning=Scanning(jobs=jobs, scheduler=scheduler, progress=report),
         )  # fmt: skip
@@ -94,6 +100,24 @@ def label(
         present(found, show_all=show_all)
     if plot:
         write_plot(figure_of(found), plot)
+
+
+def print_filters(
+    source: str, keys: KeySet, *, where: str | None, kind: str, threshold: float
+) -> None:
+    """Print the label of every filter, a layer at a time."""
+    import csv
+    import sys
+
+    from filterdb.keys.labels.labelling import label_filters
+
+    writer = None
+    for layer in label_filters(source, keys, where=where, kind=kind):
+        for row in layer.rows(threshold=threshold):
+            if writer is None:
+                writer = csv.DictWriter(sys.stdout, list(row), lineterminator="\n")
+                writer.writeheader()
+            writer.writerow(row)
 
 
 def alike(keys: KeySet, same: Mapping[str, bool]) -> KeySet:

@@ -17,6 +17,7 @@ from filterdb.keys.equivalence import Equivalence
 from filterdb.keys.fit import Fit, fit_keys
 from filterdb.keys.key_set import KeySet
 from filterdb.keys.labels.database_layers import DatabaseLayer, database_layers, left_out
+from filterdb.keys.labels.filters import LabelledFilters
 from filterdb.keys.labels.jobs import LabelJob
 from filterdb.keys.labels.labels import THRESHOLD, Labels, LayerLabels, Tally
 from filterdb.keys.labels.stored_labels import (
@@ -27,6 +28,7 @@ from filterdb.keys.labels.stored_labels import (
 )
 from filterdb.keys.search.sample import ANY, DEPTHWISE
 from filterdb.keys.sets.set_file import load_keys
+from filterdb.layer import ConvLayer, ModelFile
 from filterdb.population.choices import check_choice
 from filterdb.population.preset import Scanning
 from filterdb.reading import read
@@ -117,6 +119,44 @@ def label(
     return replace(found, notes=(*found.notes, ALL_KINDS)) if kind == ANY else found
 
 
+def label_filters(
+    source: Any,
+    keys: KeySet | PathLike,
+    *,
+    where: str | None = None,
+    kind: str = DEPTHWISE,
+    scanning: Scanning | None = None,
+) -> Iterator[LabelledFilters]:
+    """Every filter's key, ``a``, ``b`` and R², a layer at a time; nothing is stored.
+
+    Parameters
+    ----------
+    source, keys, where, kind, scanning
+        As :func:`label` takes them.
+
+    Raises
+    ------
+    KeySetError, ReadError, QueryError, StoreError
+        As :func:`label`.
+    """
+    check_choice("kind", kind, (DEPTHWISE, ANY))
+    chosen = load_keys(keys)
+    folder = _database(source)
+    if folder is None:
+        for layer, fit in _file_fits(read(source), chosen, kind, Counter()):
+            yield LabelledFilters(
+                str(source), layer.name, layer.index, layer.in_per_group, chosen, fit
+            )
+        return
+    layers = _labelled_ones(folder, chosen, where=where, kind=kind)[0]
+    for same, fit in _fits(folder, chosen, layers, scanning or Scanning()):
+        for found in same:
+            place = found.scan
+            yield LabelledFilters(
+                found.model, found.layer, place.layer_index, place.shape[1], chosen, fit
+            )
+
+
 def _database(source: Any) -> Path | None:
     """The folder of a database; None where the source is something else."""
     is_path = isinstance(source, str | os.PathLike)
@@ -125,9 +165,28 @@ def _database(source: Any) -> Path | None:
 
 
 def _of_file(source: Any, keys: KeySet, *, kind: str, threshold: float) -> Labels:
-    file = read(source)
-    reasons = left_out([(layer.kind, layer.kernel) for layer in file.layers], keys, kind)
-    rows = []
+    file, reasons = read(source), Counter[str]()
+    rows = tuple(
+        LayerLabels.of_tally(
+            Tally.of(fit, keys, threshold=threshold, dtype=layer.dtype),
+            model=file.source,
+            model_id=None,
+            layer=layer.name,
+            layer_index=layer.index,
+            kind=layer.kind,
+            depth=layer.conv_depth_norm,
+        )
+        for layer, fit in _file_fits(file, keys, kind, reasons)
+    )
+    return Labels(keys, threshold, rows, dict(reasons))
+
+
+def _file_fits(
+    file: ModelFile, keys: KeySet, kind: str, reasons: Counter[str]
+) -> Iterator[tuple[ConvLayer, Fit]]:
+    """Fits of a file's layers; why others are left out is added to ``reasons``."""
+    reasons += left_out([(layer.kind, layer.kernel) for layer in file.layers], keys, kind)
+    found = 0
     for layer in file.layers:
         if layer.kernel != keys.kernel or kind not in (ANY, layer.kind):
             continue
@@ -135,20 +194,9 @@ def _of_file(source: Any, keys: KeySet, *, kind: str, threshold: float) -> Label
         if not np.isfinite(filters).all():
             reasons[NOT_FINITE] += 1
             continue
-        fit = fit_keys(filters, keys.flat, keys.kernel, equivalence=keys.equivalence)
-        rows.append(
-            LayerLabels.of_tally(
-                Tally.of(fit, keys, threshold=threshold, dtype=layer.dtype),
-                model=file.source,
-                model_id=None,
-                layer=layer.name,
-                layer_index=layer.index,
-                kind=layer.kind,
-                depth=layer.conv_depth_norm,
-            )
-        )
-    _check_any(rows, keys)
-    return Labels(keys, threshold, tuple(rows), dict(reasons))
+        found += 1
+        yield layer, fit_keys(filters, keys.flat, keys.kernel, equivalence=keys.equivalence)
+    _check_any(found, keys)
 
 
 def _of_database(
@@ -162,13 +210,7 @@ def _of_database(
     force: bool,
     work: Scanning,
 ) -> Labels:
-    everything = database_layers(folder, where)
-    reasons = left_out([(layer.kind, layer.kernel) for layer in everything], keys, kind)
-    fitting = [layer for layer in everything
-               if layer.kernel == keys.kernel and kind in (ANY, layer.kind)]  # fmt: skip
-    layers = [layer for layer in fitting if layer.finite]
-    _check_any(layers, keys)
-    reasons += Counter({NOT_FINITE: len(fitting) - len(layers)})
+    layers, reasons = _labelled_ones(folder, keys, where=where, kind=kind)
     there = set() if force else labelled_layers(folder, keys.id)
     missing = [layer for layer in layers if layer.key not in there]
     if missing and store:
@@ -181,6 +223,19 @@ def _of_database(
         for layer in same:
             tallies[layer.key] = Tally.of(fit, keys, threshold=threshold, dtype=layer.dtype)
     return assembled(keys, tallies, layers, threshold=threshold, left_out=reasons)
+
+
+def _labelled_ones(
+    folder: Path, keys: KeySet, *, where: str | None, kind: str
+) -> tuple[list[DatabaseLayer], Counter[str]]:
+    """Layers of a database that the keys fit, and why others are left out."""
+    everything = database_layers(folder, where)
+    reasons = left_out([(layer.kind, layer.kernel) for layer in everything], keys, kind)
+    fitting = [layer for layer in everything
+               if layer.kernel == keys.kernel and kind in (ANY, layer.kind)]  # fmt: skip
+    layers = [layer for layer in fitting if layer.finite]
+    _check_any(len(layers), keys)
+    return layers, reasons + Counter({NOT_FINITE: len(fitting) - len(layers)})
 
 
 def _keep(folder: Path, keys: KeySet, layers: Sequence[DatabaseLayer], work: Scanning) -> None:
@@ -228,7 +283,7 @@ def _fits(
             yield same[gone_through.weights_hash, gone_through.tensor], scanned.value
 
 
-def _check_any(found: Sequence[object], keys: KeySet) -> None:
+def _check_any(found: int, keys: KeySet) -> None:
     if not found:
         msg = "All {}x{} layers hold weights that are NaN or infinite: there is nothing to label."
         raise KeySetError(msg.format(*keys.kernel))
