@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,11 @@ def network(
     return arrays
 
 
+def gaussian(rng: np.random.Generator, count: int, taps: int) -> np.ndarray:
+    """Independent weights."""
+    return rng.normal(size=(count, taps))
+
+
 def planted_database(
     folder: Path,
     keys: np.ndarray | None,
@@ -61,8 +67,9 @@ def planted_database(
     width: int = 40,
     noise: float = 0.1,
     runs: bool = False,
+    drawn: Callable[[np.random.Generator, int, int], np.ndarray] = gaussian,
 ) -> filterdb.Database:
-    """A database of such networks; without keys, of Gaussian noise.
+    """A database of such networks; without keys, of what ``drawn`` draws: Gaussian noise.
 
     With ``runs``, each network has an epoch 0 of noise beside it, of the same run.
     """
@@ -74,7 +81,7 @@ def planted_database(
         rng = np.random.default_rng([number, 5])
 
         def noisy(rng: np.random.Generator = rng) -> np.ndarray:
-            return rng.normal(size=(width, taps)).astype(np.float32)
+            return drawn(rng, width, taps).astype(np.float32)
 
         trained = [
             noisy() if keys is None else copies(rng, keys, width, noise=noise)

@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reference": {"errors", "stats"},
     "keys": {"errors", "extras", "figures", "layer", "population", "readers", "reading", "scan",
              "stats", "store", "threads", "words"},
+    "transfer": {"errors", "extras", "words"},
     "questions": {"comparing", "population", "stats", "store"},
     "database": {"errors", "ingest", "published", "questions", "store"},
     "figures": {"errors", "extras", "stats", "words"},
@@ -51,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "database", "figures", "ingest", "demo", "keys", "population", "published", "report",
             "store", "words"},
 }  # fmt: skip
-NEEDS_TORCH = ("keys/torch/",)
+NEEDS_TORCH = ("keys/torch/", "transfer/networks/", "transfer/parts.py")
 """Folders whose modules are about torch's own modules; whoever imports them asks for it first."""
 FRAMEWORKS = {"torch", "tensorflow", "jax", "keras", "paddle"}
 HEAVY = {"onnx", "h5py", "rich", "pandas", "safetensors", "scipy", "matplotlib", "ml_dtypes"}

@@ -9,10 +9,10 @@ from functools import partial
 import torch
 from torch import nn
 
-from demo_zoo.images import IMAGE_SETS
 from demo_zoo.networks import ConvMixer, DnCNN, MobileNet, PlainCNN, ResNet, Segmenter
 from demo_zoo.tasks import Classification, Denoising, Segmentation, Task
 from demo_zoo.training import Plan
+from filterdb.transfer.data.drawn.sets import IMAGE_SETS
 
 NARROW = (16, 32, 32, 32)
 WIDE = (64, 64, 64, 64)

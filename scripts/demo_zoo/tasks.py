@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from demo_zoo import shapes
-from demo_zoo.images import Split, balanced_labels, draw, generator
+from filterdb.transfer.data.drawn import shapes
+from filterdb.transfer.data.drawn.sets import Split, balanced_labels, draw, generator
 
 Pair = tuple[Tensor, Tensor]
 

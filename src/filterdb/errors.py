@@ -19,6 +19,7 @@
     ├── MetadataError (ValueError)
     ├── ExportError (ValueError)
     ├── KeySetError (ValueError)
+    ├── TransferError (ValueError)
     └── MissingExtraError (ImportError)
 
 Each class is also the builtin that a caller would catch without knowing filterdb. Messages are
@@ -155,6 +156,10 @@ class ExportError(FilterDBError, ValueError):
 
 class KeySetError(FilterDBError, ValueError):
     """A set of master key filters cannot be read, found or used for these filters."""
+
+
+class TransferError(FilterDBError, ValueError):
+    """A transfer experiment cannot be run as planned: its plan, its data or its networks."""
 
 
 class MissingExtraError(FilterDBError, ImportError):

@@ -15,7 +15,7 @@ from filterdb import check
 from filterdb.cli.demo import DEGENERATE, HEALTHY
 from filterdb.demo import zoo
 from filterdb.keys import sentences
-from filterdb.keys.search.chance import chance_of
+from filterdb.keys.labels.chance import chance_of
 
 
 def test_demo_builds_a_database_and_looks_around(
@@ -31,10 +31,10 @@ def test_demo_builds_a_database_and_looks_around(
         assert row["task"]
     labels = filterdb.keys.label(folder, "published8")
     found = filterdb.keys.find(filterdb.open(folder).select(kernel=(3, 3)))
-    chance = chance_of(labels.key_set, threshold=labels.threshold)
+    chance = chance_of(labels, filterdb.open(folder))
     said = " ".join(result.stdout.split())
     assert sentences.labelled(labels) in said
-    assert sentences.labelled_by_chance(labels, chance) in said
+    assert sentences.labelled_by_chance(chance) in said
     assert sentences.headline(found) in said
     assert "Next" in result.stdout
     assert run("verify", folder).exit_code == 0

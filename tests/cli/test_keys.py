@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ from filterdb.cli import is_failure
 from filterdb.errors import KeySetError, ReadError
 from filterdb.keys.equivalence import Equivalence
 from filterdb.keys.key_set import KeySet
+from filterdb.keys.labels.chance import chance_of
 from filterdb.keys.labels.labelling import label
 from filterdb.keys.search.finding import find
 from filterdb.keys.search.settings import Settings
@@ -101,7 +103,15 @@ def test_find_json_is_what_python_returns(run_json, db):
     data = run_json("keys", "find", db, *of("planted"), *FEW)
     population = filterdb.open(db).select("task = 'planted'")
     found = find(population, Settings(k=4, seeds=2))
+    asked, examples = data.pop("settings"), data.pop("examples")
+    assert data.pop("axis") is None
     assert data == json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert asked["where"] == "task = 'planted'"
+    told = Settings(k=4, seeds=2)
+    for name in ("threshold", "seed", "kind", "zero", "coverage", "hold_out", "k", "method"):
+        assert asked[name] == getattr(told, name)
+    assert asked["compare"] == ["greedy"]
+    assert examples["best_r2"] == found.examples.best_r2.tolist()
     keys = np.array([key["filter"] for key in data["keys"]]).reshape(4, 9)
     near = np.abs(keys @ KeySet("planted", PLANTED).flat.T)
     assert (near.max(axis=0) > 0.99).all()
@@ -114,10 +124,10 @@ def test_what_is_planted_is_above_chance_and_noise_is_not(run, db):
     assert "95% interval" in first
     assert "over 8 models" in first
     assert "as many keys explain" in first
-    assert first.endswith(": above chance.")
+    assert first.endswith(", above chance.")
     assert "8 models, 16 layers, 384 3x3 filters: 384 with a shape" in shown
     shown = run("keys", "find", db, *of("random"), *FEW).stdout
-    assert shown.strip().splitlines()[0].endswith(": no more than chance.")
+    assert shown.strip().splitlines()[0].endswith(", no more than chance.")
 
 
 def test_no_claim_without_enough_groups(run, db):
@@ -137,7 +147,7 @@ def test_every_share_has_its_chance(run, db):
     assert curve.count("chance") == curve.count("R²")
     claims = [line for line in shown.splitlines() if line.lstrip().startswith("R² >=")]
     assert len(claims) == 4
-    assert all("chance" in line for line in claims)
+    assert all(line.count("%") >= 4 and " .. " in line and "above" in line for line in claims)
     assert "Rand index" in shown
     assert sum(line.lstrip().startswith("planted") for line in shown.splitlines()) == 8
 
@@ -187,6 +197,61 @@ def test_show_lists_and_compares(run, run_json, key_set, tmp_path):
     assert run("keys", "show", "--plot", "x.png").exit_code == 2
 
 
+def test_sets_of_two_sizes_are_compared_once_one_is_resized(run, run_json, key_set):
+    refused = run("keys", "show", key_set, "published8").exception
+    assert "--resize padding" in str(refused)
+    data = run_json("keys", "show", key_set, "published8", "--resize", "padding")
+    padded = load_keys("published8").padded((3, 3))
+    np.testing.assert_allclose(data["cosines"], load_keys(key_set).cosines(padded))
+    other = run_json("keys", "show", "published8", key_set, "--resize", "padding")
+    assert [one["kernel"] for one in other["sets"]] == [[7, 7], [7, 7]]
+    shown = run("keys", "show", key_set, "published8", "--resize", "analytic").stdout
+    assert "3x3, from 7x7 by the analytic family" in shown
+    assert run("keys", "show", key_set, "--resize", "padding").exit_code == 2
+
+
+def test_show_says_what_is_claimed_and_in_words(run):
+    weak, strong = (run("keys", "show", name).stdout for name in ("found7x7", "found3x3"))
+    assert "too few for an interval" in weak
+    assert "no claim is possible" in weak
+    assert "above chance" not in weak
+    assert "above chance" in strong
+    assert "95% interval" in strong
+    published = run("keys", "show", "published8").stdout
+    assert "mean R² 0.063" in published
+    assert "95th percentile of the cosine 0.378" in published
+    assert "p95" not in published
+
+
+def test_shares_of_the_nearest_key_are_called_so(run, db):
+    shown = run("keys", "find", db, *of("planted"), *FEW).stdout
+    head = next(line for line in shown.splitlines() if "R² of name" in line)
+    assert head.split()[-1] == "nearest"
+    assert "share of the filters whose nearest key it is" in shown
+    assert "with y pointing up" in shown
+
+
+def test_a_file_is_put_into_a_database_first(run, place):
+    file = place / "models" / "planted0.safetensors"
+    done = run("keys", "find", file)
+    assert done.exit_code == 2
+    assert f"filterdb ingest mydb {file}" in " ".join(done.stderr.split())
+
+
+def test_the_autoencoder_says_that_it_takes_its_time(run, db):
+    done = run("keys", "find", db, *of("dense"), "--method", "autoencoder")
+    assert "takes about a minute" in done.stderr
+    assert "takes about a minute" not in run("keys", "find", db, *of("dense")).stderr
+
+
+def test_options_leave_what_was_measured_with_the_set_behind(run_json, place):
+    file = place / "models" / "planted0.safetensors"
+    plain = run_json("keys", "label", file, "--threshold", "0.7")["chance"]
+    moved = run_json("keys", "label", file, "--threshold", "0.7", "--rotations")["chance"]
+    for name, level in plain["controls"].items():
+        assert moved["controls"][name]["coverage"] > level["coverage"]
+
+
 def test_no_coverage_without_a_chance_line(run, tmp_path):
     told = {"held_out": {"shares": [0.9, 0.8, 0.7, 0.6], "mean_r2": 0.91}}
     bare = KeySet("bare", PLANTED, metadata=told)
@@ -198,17 +263,24 @@ def test_no_coverage_without_a_chance_line(run, tmp_path):
 def test_label_json_is_what_python_returns(run_json, db, key_set):
     data = run_json("keys", "label", db, "--set", key_set, "--no-store", "--jobs", "1",
                     "--where", "task = 'planted'")  # fmt: skip
-    chance = data.pop("chance")["gaussian"]
+    chance = data.pop("chance")
     found = label(db, load_keys(key_set), where="task = 'planted'", store=False)
     assert data == json.loads(json.dumps(found.to_dict()))
     assert data["total"]["coverage"] > 0.9
-    assert chance["coverage"] < 0.2
+    assert data["key_set"]["equivalence"] == Equivalence().to_dict()
+    beside = chance_of(found, db, where="task = 'planted'")
+    assert chance == json.loads(json.dumps(beside.to_dict()))
+    assert set(chance["controls"]) == {"gaussian", "shuffled", "spectrum", "covariance"}
+    assert chance["copies"]["above"]
 
 
 def test_label_for_people(run, place, key_set):
     shown = run("keys", "label", place / "models" / "planted0.safetensors", "--set", key_set).stdout
     assert "of 48 3x3 filters with a shape are copies of a key of four (R² >= 0.8)" in shown
     assert "By chance" in shown
+    assert "no claim is possible (2 layers: too few for an interval)" in shown
+    assert "each mark is about 1.7% of the layer's filters" in shown
+    assert "with y pointing up" in shown
     bars = [line for line in shown.splitlines() if line.lstrip().startswith("dw")]
     assert len(bars) == 2
     found = label(place / "models" / "planted0.safetensors", load_keys(key_set))
@@ -251,7 +323,7 @@ def test_label_with_options(run, run_json, place, key_set, tmp_path):
     assert "Picture" in done.stderr
 
 
-def test_labels_are_kept(run, place, key_set, tmp_path):
+def test_labels_are_kept(run, run_json, place, key_set, tmp_path):
     folder = tmp_path / "db"
     filterdb.open(folder).ingest([place / "models" / "planted0.safetensors"])
     first = run("keys", "label", folder, "--set", key_set, "--jobs", "1")
@@ -260,17 +332,37 @@ def test_labels_are_kept(run, place, key_set, tmp_path):
 
     kept = read_labels(folder, load_keys(key_set).id)
     assert [layer.layer for layer in kept.layers] == ["dw0", "dw1"]
+    turned = run("keys", "label", folder, "--set", key_set, "--rotations", "--jobs", "1")
+    assert turned.exit_code == 0
+    facts = run_json("info", folder)["key_sets"]
+    assert [(one["name"], one["kernel"], one["keys"], one["layers"]) for one in facts] == [
+        ("four", "3x3", 4, 2)
+    ] * 2
+    assert facts[0]["id"] == load_keys(key_set).id != facts[1]["id"]
+    shown = run("info", folder).stdout
+    assert all(one["id"] in shown for one in facts)
+    assert "key set" not in run("info", place / "db").stdout
 
 
 def test_replace(run, run_json, place, key_set, tmp_path):
     file, out = place / "models" / "planted0.safetensors", tmp_path / "out.safetensors"
     shown = run("keys", "replace", file, out, "--set", key_set).stdout
-    assert "48 of 48 filters in 2 depthwise layers became copies of keys of four" in shown
+    assert (
+        "48 of 48 filters in 2 depthwise layers replaced by a x + b of their nearest key of four"
+        in (" ".join(shown.split()))
+    )
+    assert "accurate as the original is not checked" in shown
+    row = next(line for line in shown.splitlines() if line.split()[:1] == ["all"])
+    assert row.split()[1:3] == ["48", "48"]
     assert "dw0" in shown
     again = run("keys", "replace", file, out, "--set", key_set)
     assert "is there. Name another" in str(again.exception)
     data = run_json("keys", "replace", file, out, "--set", key_set, "--force", "--min-r2", "0.9")
     assert data["min_r2"] == 0.9
+    assert data["total"]["filters"] == 48
+    odd = run("keys", "replace", file, tmp_path / "out.pth", "--set", key_set)
+    assert "let 'out.pth' end in .safetensors" in str(odd.exception)
+    assert not (tmp_path / "out.pth").exists()
     labels = run_json("keys", "label", out, "--set", key_set, "--threshold", "0.9")
     assert labels["total"]["other"] == sum(layer["other"] for layer in data["layers"])
 
@@ -325,6 +417,22 @@ def test_a_layer_of_one_filter(run, run_json, key_set, tmp_path):
     data = json.loads(done.stdout)
     assert sorted(layer["filters"] for layer in data["layers"]) == [1, CHANNELS * 3]
     assert data["notes"]
+
+
+def test_a_pipe_in_a_terminal_breaks_no_word():
+    pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (40, 80))
+    command = [sys.executable, "-m", "filterdb", "keys", "show", "found3x3"]
+    narrow = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, check=True).stdout
+    wide = subprocess.run(command, capture_output=True, check=True).stdout
+    os.close(ours)
+    os.close(theirs)
+    prose = [line for line in wide.decode().splitlines() if "explain" in line]
+    assert all(len(line) > 80 for line in prose)
+    lines = narrow.decode().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert narrow.split() == wide.split()
 
 
 def test_exit_statuses(db, key_set, tmp_path):

@@ -84,7 +84,10 @@ def test_shares_and_what_is_no_key():
     written = texts(key_mosaic(keys_of(3), shares, filters=12_345))
     assert written.index("50.0 %") < written.index("25.0 %") < written.index("<0.1 %")
     (text,) = (text for text in written if "None of them" in text)
-    assert "the 12.3k filters" in text
+    assert "share of the 12.3k filters that are its copies" in text
+    nearest = " ".join(texts(key_mosaic(keys_of(3), shares[:3], filters=12_345)))
+    assert "share of the 12.3k filters whose nearest key it is" in nearest
+    assert "copies" not in nearest
     assert "20.0 % other, 5.0 % constant, 0 % nearly zero" in text
     assert not any("None of them" in text for text in texts(key_mosaic(keys_of(3), shares[:3])))
     assert not any("%" in text for text in texts(key_mosaic(keys_of(3))))

@@ -39,8 +39,7 @@ def test_covariance_is_kept() -> None:
     found = same_covariance(filters, 40_000)
     wanted = filters.T @ filters / len(filters)
     drawn = found.T @ found / len(found)
-    # Normal forms of Gaussian kernels: nearly, not exactly, the moments that were drawn from.
-    assert np.abs(wanted - drawn).max() < 0.04
+    assert np.abs(wanted - drawn).max() < 0.01
 
 
 def test_gaussian_has_no_direction() -> None:

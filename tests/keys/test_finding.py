@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from tempfile import mkdtemp
@@ -14,14 +15,10 @@ import filterdb
 from filterdb.errors import KeySetError, QueryError
 from filterdb.keys.equivalence import Equivalence
 from filterdb.keys.search.agreement import match
-from filterdb.keys.search.coverage import (
-    at_most,
-    bootstrap,
-    explained,
-    explained_layers,
-    halves,
-)
-from filterdb.keys.search.finding import find
+from filterdb.keys.search.claims import at_most, bootstrap
+from filterdb.keys.search.coverage import explained, explained_layers
+from filterdb.keys.search.crossing import halves
+from filterdb.keys.search.finding import UNTRAINED, find
 from filterdb.keys.search.found import MEAN, THRESHOLDS, FoundKeys
 from filterdb.keys.search.sample import draw
 from filterdb.keys.search.settings import Settings
@@ -80,9 +77,10 @@ def test_structure_is_claimed_beside_its_chance() -> None:
     for claim in claims.values():
         assert claim.above
         assert claim.low <= claim.value <= claim.high
-        tried = found().point.controls[claim.control].by_own.filters
-        assert at_most(claim.chance, tried, mean=claim.measure == MEAN) < claim.low
-    assert set(found().point.controls) == {"gaussian", "spectrum", "covariance", "initialisation"}
+        assert 0 < claim.excess_low < claim.value - claim.chance < claim.excess_high
+    assert set(found().point.controls) == {
+        "gaussian", "shuffled", "spectrum", "covariance", "initialisation",
+    }  # fmt: skip
 
 
 def test_initialisation_is_what_noise_is() -> None:
@@ -120,6 +118,69 @@ def test_noise_is_not_reported_whatever_the_seed(seed: int) -> None:
     settings = Settings(k=4, seeds=1, seed=seed, compare=())
     result = find(noise().select(), settings, scanning=HERE)
     assert not any(claim.above for claim in result.claims)
+
+
+def heavy(rng: np.random.Generator, count: int, taps: int) -> np.ndarray:
+    return rng.standard_t(2, size=(count, taps))
+
+
+def pruned(rng: np.random.Generator, count: int, taps: int) -> np.ndarray:
+    return rng.normal(size=(count, taps)) * (rng.random((count, taps)) < 0.25)
+
+
+def flat(rng: np.random.Generator, count: int, taps: int) -> np.ndarray:
+    plane = np.random.default_rng(5).normal(size=(2, taps))
+    return rng.normal(size=(count, 2)) @ plane
+
+
+def smooth(rng: np.random.Generator, count: int, taps: int) -> np.ndarray:
+    from scipy.ndimage import gaussian_filter
+
+    side = round(taps**0.5)
+    sigma = rng.uniform(0.2, 1.5)
+    return gaussian_filter(rng.normal(size=(count, side, side)), (0, sigma, sigma)).reshape(
+        -1, taps
+    )
+
+
+@pytest.mark.parametrize("drawn", [heavy, pruned, flat], ids=lambda drawn: drawn.__name__)
+def test_noise_of_any_weights_is_no_structure(tmp_path: Path, drawn) -> None:
+    database = planted_database(tmp_path, None, (3, 3), models=10, width=80, drawn=drawn)
+    settings = Settings(k=8, seeds=1, compare=(), ladder=())
+    result = find(database.select(), settings, scanning=HERE)
+    assert not any(claim.above for claim in result.claims), result.claims
+
+
+def test_networks_that_differ_in_smoothness_alone_are_no_structure(tmp_path: Path) -> None:
+    database = planted_database(tmp_path, None, (3, 3), models=10, width=120, drawn=smooth)
+    settings = Settings(k=8, seeds=1, compare=(), ladder=())
+    result = find(database.select(), settings, scanning=HERE)
+    assert not any(claim.above for claim in result.claims), result.claims
+
+
+def test_epochs_of_a_run_are_held_out_together(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    source = tmp_path / "files"
+    source.mkdir()
+    rows = ["file,run,epoch"]
+    for run in range(6):
+        base = rng.normal(size=(16, 9))
+        for epoch in range(1, 4):
+            name = f"r{run}e{epoch}.safetensors"
+            near = (base + 0.01 * rng.normal(size=base.shape)).astype(np.float32)
+            save(source / name, network([near], (3, 3)))
+            rows.append(f"{name},run{run},{epoch}")
+    table = tmp_path / "models.csv"
+    table.write_text("\n".join(rows))
+    database = filterdb.open(tmp_path / "db")
+    database.ingest([source], metadata=table, jobs=1)
+    settings = Settings(k=24, seeds=1, compare=(), ladder=())
+    result = find(database.select(), settings, scanning=HERE)
+    assert result.searched.held_out_by == "run"
+    assert result.searched.groups == 6
+    assert not any(claim.above for claim in result.claims)
+    apart = find(database.select(), replace(settings, hold_out="model"), scanning=HERE)
+    assert any(claim.above for claim in apart.claims)  # what copies of one network would claim
 
 
 def test_greedy_finds_the_planted_keys_too() -> None:
@@ -198,7 +259,7 @@ class TestBadInput:
         save(tmp_path / "one.safetensors", network(filters, (5, 5)))
         database = filterdb.open(tmp_path / "db")
         database.ingest([tmp_path / "one.safetensors"], jobs=1)
-        with pytest.raises(KeySetError, match="has 1 filters that are no copies"):
+        with pytest.raises(KeySetError, match="has 1 filter that are no copies"):
             find(database.select(), Settings(k=2), scanning=HERE)
 
     def test_constant_layers(self, tmp_path: Path) -> None:
@@ -299,8 +360,9 @@ def test_groups_along_axes_hold_every_layer_once() -> None:
         assert sum(row.filters for row in rows) == result.searched.shaped
         mean = sum(row.filters * row.explained.mean_r2 for row in rows) / result.searched.shaped
         assert mean == pytest.approx(result.point.networks.mean_r2, abs=1e-6)
-    start, end = axes["epoch"]
-    assert (start.name, end.name) == ("0", "9")
-    assert end.explained.mean_r2 > 0.75 > 0.5 > start.explained.mean_r2
-    assert axes["repo"][-1].name == "not given"
+    (end,) = axes["epoch"]
+    assert end.name == "9"
+    assert result.searched.left_out == {UNTRAINED: 24}  # the epochs 0, which are a control
+    assert result.searched.held_out_by == "run"
+    assert [row.name for row in axes["repo"]] == ["repo0", "repo1", "repo2", "repo3"]
     assert any(row.name == "[0.0,0.1]" for row in axes["depth_decile"])

@@ -41,3 +41,22 @@ def test_torch_is_imported_only_to_be_used() -> None:
         "assert 'torch' not in sys.modules and 'onnx' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_torch_all_is_there_until_it_is_used() -> None:
+    code = """
+import inspect, sys
+sys.modules["torch"] = None
+from filterdb import keys
+from filterdb.errors import MissingExtraError
+from filterdb.keys import *
+assert hasattr(keys, "initialise") and dict(inspect.getmembers(keys))["initialise"] is initialise
+assert "bias" in inspect.signature(initialise).parameters and "freeze" in initialise.__doc__
+try:
+    keys.initialise(None)
+except MissingExtraError as error:
+    assert "pip install 'filterdb[torch]'" in str(error)
+else:
+    raise AssertionError
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

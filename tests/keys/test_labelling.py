@@ -30,7 +30,6 @@ from filterdb.keys.labels.labels import SAME_WEIGHTS, Tally, added
 from filterdb.keys.labels.stored_labels import UNLABELLED, labels_of_layer, read_labels, stored_keys
 from filterdb.population.preset import SCANS, Scanning
 from filterdb.store.connection import open_to_write
-from filterdb.store.key_labels import put_labels
 from filterdb.store.query import reading
 from filterdb.store.verify import verify
 from networks import save
@@ -521,14 +520,6 @@ def test_the_job_is_told_apart_by_all_that_matters():
     jobs = [LabelJob.of(keys) for keys in (KEYS, some_keys(seed=1), some_keys(rotations=True))]
     assert len({job.key for job in jobs}) == 3
     assert LabelJob.of(some_keys(name="renamed")).key == jobs[0].key
-
-
-def test_a_set_of_no_labels_may_stay(db):
-    from filterdb.keys.labels.stored_labels import stored_key_set
-
-    put_labels(db.path, stored_key_set(KEYS), [])
-    assert read_labels(db.path, KEYS.id).layers == ()
-    assert verify(db.path).findings == ()
 
 
 def test_every_filter_of_a_file_and_of_a_database_has_its_row(tmp_path) -> None:

@@ -223,6 +223,34 @@ def test_a_network_of_keys_comes_back(tmp_path: Path) -> None:
     assert all(layer.residual < 1e-6 and layer.worst_r2 > 1 - 1e-6 for layer in result.layers)
 
 
+def test_the_total_is_that_of_all_filters_together(tmp_path: Path) -> None:
+    arrays = numpy_state()
+    arrays[DEPTHWISE[0]] *= 1e-3  # a layer that hardly counts in the residual
+    source, out = saved(tmp_path, arrays, "npz"), tmp_path / "out.npz"
+    result = replace(source, KEYS, out, min_r2=0.2)
+    new = loaded(out)
+    old, written = (
+        np.concatenate([one[layer.name + ".weight"].reshape(-1, 9) for layer in result.layers])
+        for one in (arrays, new)
+    )
+    r2 = np.square(np.corrcoef(old, KEYS.flat)[: len(old), len(old) :]).max(axis=1)
+    assert result.mean_r2 == pytest.approx(r2.mean(), abs=1e-5)
+    assert result.worst_r2 == pytest.approx(r2.min(), abs=1e-5)
+    residual = np.linalg.norm(old - written) / np.linalg.norm(old)
+    assert result.residual == pytest.approx(residual, abs=1e-6)
+    plain = np.mean([layer.residual for layer in result.layers])
+    assert abs(plain - residual) > 1e-3
+    assert result.to_dict()["total"]["residual"] == result.residual
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".onnx", ".npz", ".bin", ""])
+def test_a_copy_with_the_suffix_of_another_format_is_refused(tmp_path: Path, suffix: str) -> None:
+    source = saved(tmp_path, numpy_state(), "safetensors")
+    with pytest.raises(ExportError, match=r"is safetensors.*end in \.safetensors"):
+        replace(source, KEYS, tmp_path / f"out{suffix}")
+    assert list(tmp_path.iterdir()) == [source]
+
+
 def test_to_replace_twice_changes_nothing_more(tmp_path: Path) -> None:
     source = saved(tmp_path, numpy_state(), "safetensors")
     once, twice = tmp_path / "once.safetensors", tmp_path / "twice.safetensors"
@@ -425,6 +453,48 @@ def test_onnx_convolutions_may_share_a_weight(tmp_path: Path) -> None:
     set_by_hand(model, {"a.weight"})
     x = np.random.default_rng(0).normal(size=(1, 4, 9, 9)).astype(np.float32)
     np.testing.assert_allclose(run(out, x)[0], run(model, x)[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_onnx_weights_that_stand_twice_are_left_alone(tmp_path: Path, same: bool) -> None:
+    source, out = tmp_path / "net.onnx", tmp_path / "out.onnx"
+    model = onnx_network(source)
+    again = next(t for t in model.graph.initializer if t.name == "a.weight")
+    values = numpy_helper.to_array(again)
+    model.graph.initializer.append(
+        numpy_helper.from_array(values if same else values + 1, "a.weight")
+    )
+    onnx.save(model, source)
+    result = replace(source, KEYS, out)
+    assert [layer.name for layer in result.layers] == ["b"]
+    assert [left.reason for left in result.left] == (
+        ["'a.weight' stands more than once in the file"] if same else []
+    )  # else the reader has skipped it already
+    copies = [t for t in onnx.load(out).graph.initializer if t.name == "a.weight"]
+    assert copies == [t for t in model.graph.initializer if t.name == "a.weight"]
+
+
+def test_filters_that_no_signed_key_is_like_are_kept(tmp_path: Path) -> None:
+    keys = KeySet("dot", np.pad([[[1.0]]], ((0, 0), (1, 1), (1, 1))),
+                  equivalence=Equivalence(signed=True))  # fmt: skip
+    arrays = numpy_state()
+    arrays["2.weight"][:4, 0, 1, 1] = -9
+    arrays["2.weight"][4:, 0, 1, 1] = 9
+    before = arrays["2.weight"].copy()
+    source, out = saved(tmp_path, arrays, "npz"), tmp_path / "out.npz"
+    layer = replace(source, keys, out).layers[0]
+    new = loaded(out)["2.weight"]
+    assert new[:4].tobytes() == before[:4].tobytes()
+    assert (layer.other, layer.replaced) == (4, CHANNELS - 4)
+    np.testing.assert_allclose(new[4:], by_hand(before[4:], keys), atol=1e-5)
+
+
+def test_offsets_beside_weights_are_left_alone(tmp_path: Path) -> None:
+    arrays = {**numpy_state(), "2.key_offset": np.full(CHANNELS, 0.1, np.float32)}
+    source, out = saved(tmp_path, arrays, "npz"), tmp_path / "out.npz"
+    result = replace(source, KEYS, out)
+    assert [layer.name for layer in result.layers] == ["5"]
+    assert "key offsets" in next(left.reason for left in result.left if left.name == "2")
 
 
 def test_onnx_external_data_are_refused_with_the_mend(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pages import parse, rows, section
 import filterdb
 from filterdb import keys
 from filterdb.keys import sentences
+from filterdb.keys.labels.chance import chance_of
 from filterdb.report import database_keys, database_report, network_keys, network_report
 from filterdb.report.database_keys import LEAST_FILTERS, SEARCH
 from filterdb.report.keys import THRESHOLD, Depthwise, columns_of, typeset
@@ -210,7 +211,10 @@ def test_a_network_by_the_set_of_its_size() -> None:
     text = section(parse(network_report(source)), "keys").text
     labels = keys.label(source, "found3x3", threshold=THRESHOLD)
     assert typeset(sentences.labelled(labels)) in text
-    assert "By chance: of kernels of independent Gaussian weights" in text
+    chance = chance_of(labels, source)
+    assert chance is not None
+    assert typeset(sentences.labelled_by_chance(chance)) in text
+    assert "no claim is possible" in text  # two layers
     assert "instead of 5.2 kB" in text  # (120 + 24) filters of nine taps of four bytes
     assert "3 layers of other kinds are not in it." in text
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -37,3 +39,32 @@ def add(folder: Path) -> Add:
             return catalogue.add(new, [name], metadata)
 
     return add_model
+
+
+@pytest.fixture
+def read_only_view(tmp_path: Path) -> Iterator[Callable[[Path], Path]]:
+    """A folder as it looks on a read-only mount: permissions do not stop root."""
+    mounted: list[Path] = []
+    closed: list[Path] = []
+
+    def view(folder: Path) -> Path:
+        place = tmp_path / "mounted"
+        place.mkdir()
+        flags = ["mount", "--bind", "-o", "ro", str(folder), str(place)]
+        if (
+            not os.getuid()
+            and not subprocess.run(flags, capture_output=True, check=False).returncode
+        ):
+            mounted.append(place)
+            return place
+        folder.chmod(0o555)
+        closed.append(folder)
+        if os.access(folder, os.W_OK):
+            pytest.skip("neither a mount nor permissions make a folder read-only here")
+        return folder
+
+    yield view
+    for place in mounted:
+        subprocess.run(["umount", str(place)], check=True)
+    for folder in closed:
+        folder.chmod(0o755)

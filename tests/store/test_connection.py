@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import os
 import sqlite3
-import subprocess
 import threading
 
 import pytest
@@ -107,21 +105,9 @@ def test_reading_goes_on_while_another_writes(folder, add):
 
 
 @pytest.fixture
-def read_only(folder, add):
-    """The database on a read-only mount: permissions do not stop root."""
+def read_only(folder, add, read_only_view):
     add("net")
-    place = folder.parent / "mounted"
-    place.mkdir()
-    flags = ["mount", "--bind", "-o", "ro", str(folder), str(place)]
-    if os.getuid() or subprocess.run(flags, capture_output=True, check=False).returncode:
-        folder.chmod(0o555)
-        if os.access(folder, os.W_OK):
-            pytest.skip("neither a mount nor permissions make a folder read-only here")
-        yield folder
-        folder.chmod(0o755)
-        return
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    return read_only_view(folder)
 
 
 def test_a_read_only_folder_can_be_read_and_verified(read_only):

@@ -3,33 +3,46 @@
 from __future__ import annotations
 
 import random
+import re
+import shlex
 import shutil
 import sqlite3
+import tracemalloc
+import zlib
 from contextlib import closing
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from filterdb.errors import DamagedStoreError, StoreError
+import filterdb
+from filterdb.errors import DamagedStoreError, KeySetError
+from filterdb.keys.key_set import KeySet
+from filterdb.keys.labels.labelling import label
+from filterdb.keys.labels.stored_labels import labels_of_layer, read_labels, stored_key_set
+from filterdb.population.preset import Scanning
 from filterdb.store.catalogue import Catalogue
 from filterdb.store.connection import open_to_write
 from filterdb.store.key_labels import (
     LABEL,
     NewLabels,
-    StoredKeySet,
     labelled_layers,
     packed,
     put_labels,
-    read_key_sets,
     select_labels,
     unpacked,
 )
-from filterdb.store.query import reading, select_layers
+from filterdb.store.key_sets import StoredKeySet, forget_labels, read_key_sets
+from filterdb.store.query import reading, select_layers, select_models
+from filterdb.store.schema import LABEL_COUNTS
 from filterdb.store.totals import totals
 from filterdb.store.verify import verify
+from networks import save
+from planted import network
 from rows import draw
 
 EIGHT = StoredKeySet("0123456789abcdef", "eight", (3, 3), 8, b"\x00\x01the keys" * 9)
+ONE = {(1, 1)}
 FOUR = StoredKeySet("fedcba9876543210", "four", (3, 3), 4, b"other keys")
 
 
@@ -75,7 +88,7 @@ def content(folder):
 
 
 def test_labels_come_back_as_they_were(labelled):
-    found = dict(select_labels(labelled, EIGHT.id))
+    found = dict(select_labels(labelled, EIGHT.id, n_keys=8))
     assert list(found) == [(1, 0), (1, 1), (2, 0)]
     for (model, index), n in zip(found, (12, 8, 12), strict=True):
         assert found[model, index].tobytes() == some_labels(n, index).tobytes()
@@ -87,8 +100,8 @@ def test_labels_come_back_as_they_were(labelled):
 
 
 def test_only_the_chosen_layers_are_read(labelled):
-    assert [key for key, _ in select_labels(labelled, EIGHT.id, chosen={(1, 1)})] == [(1, 1)]
-    assert [key for key, _ in select_labels(labelled, FOUR.id)] == [(2, 0)]
+    assert [key for key, _ in select_labels(labelled, EIGHT.id, n_keys=8, chosen=ONE)] == [(1, 1)]
+    assert [key for key, _ in select_labels(labelled, FOUR.id, n_keys=8)] == [(2, 0)]
 
 
 def test_sql_can_count(labelled):
@@ -158,7 +171,7 @@ def test_models_go_with_their_labels(labelled):
         assert connection.execute(digest).fetchone() == before
     with Catalogue(labelled) as catalogue:
         catalogue.remove(["b"])
-    assert len(read_key_sets(labelled)) == 2  # a set that no label uses may stay
+    assert read_key_sets(labelled) == []
     assert verify(labelled).findings == ()
 
 
@@ -186,33 +199,37 @@ def test_totals_tell_the_sets(labelled):
     facts = totals(labelled)
     assert facts["labelled_layers"] == 3
     assert facts["key_sets"] == [
-        {"key_set": EIGHT.id, "name": "eight", "kernel": "3x3", "keys": 8, "layers": 3},
-        {"key_set": FOUR.id, "name": "four", "kernel": "3x3", "keys": 4, "layers": 1},
-    ]
+        {"key_set": EIGHT.id, "name": "eight", "kernel": "3x3", "keys": 8, "layers": 3, "n": 32,
+         "n_constant": 3, "n_zero": 0, "n_r2_70": 12, "n_r2_80": 9, "n_r2_90": 6, "n_r2_95": 3,
+         "mean_r2": pytest.approx(0.1)},
+        {"key_set": FOUR.id, "name": "four", "kernel": "3x3", "keys": 4, "layers": 1, "n": 12,
+         "n_constant": 1, "n_zero": 0, "n_r2_70": 4, "n_r2_80": 3, "n_r2_90": 2, "n_r2_95": 1,
+         "mean_r2": pytest.approx(50.1)},
+    ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        "UPDATE key_labels SET n = n + 1 WHERE layer_index = 1",
-        "UPDATE key_labels SET mean_r2 = mean_r2 * (1 + 1e-15) WHERE layer_index = 1",
-        "UPDATE key_labels SET mean_r2 = NULL WHERE layer_index = 1",
-        "UPDATE key_labels SET labels = zeroblob(length(labels)) WHERE layer_index = 1",
-        "UPDATE key_labels SET digest = replace(digest, 'a', 'b')",
-        "UPDATE key_labels SET layer_index = 7 WHERE layer_index = 1",
-        "DELETE FROM key_labels WHERE layer_index = 1",
-        "DELETE FROM key_labels",
-        "UPDATE key_sets SET name = 'eighth' WHERE name = 'eight'",
-        "UPDATE key_sets SET content = zeroblob(length(content))",
-        "UPDATE key_sets SET added_at = '2001'",
-        "DELETE FROM key_labels; DELETE FROM key_sets",
-        "PRAGMA foreign_keys = 0; DELETE FROM key_sets WHERE name = 'four'",
-        "PRAGMA foreign_keys = 0; UPDATE key_labels SET key_set = 'x' WHERE layer_index = 1",
-        "DELETE FROM checks WHERE subject LIKE 'labels%'",
-        "UPDATE checks SET subject = replace(subject, 'labels', 'labelz')",
-        "UPDATE checks SET digest = replace(digest, 'a', 'b') WHERE subject LIKE 'labels%'",
-    ],
-)
+DAMAGE = [
+    "UPDATE key_labels SET n = n + 1 WHERE layer_index = 1",
+    "UPDATE key_labels SET mean_r2 = mean_r2 * (1 + 1e-15) WHERE layer_index = 1",
+    "UPDATE key_labels SET mean_r2 = NULL WHERE layer_index = 1",
+    "UPDATE key_labels SET labels = zeroblob(length(labels)) WHERE layer_index = 1",
+    "UPDATE key_labels SET digest = replace(digest, 'a', 'b')",
+    "UPDATE key_labels SET layer_index = 7 WHERE layer_index = 1",
+    "DELETE FROM key_labels WHERE layer_index = 1",
+    "DELETE FROM key_labels",
+    "UPDATE key_sets SET name = 'eighth' WHERE name = 'eight'",
+    "UPDATE key_sets SET content = zeroblob(length(content))",
+    "UPDATE key_sets SET added_at = '2001'",
+    "DELETE FROM key_labels; DELETE FROM key_sets",
+    "PRAGMA foreign_keys = 0; DELETE FROM key_sets WHERE name = 'four'",
+    "PRAGMA foreign_keys = 0; UPDATE key_labels SET key_set = 'x' WHERE layer_index = 1",
+    "DELETE FROM checks WHERE subject LIKE 'labels%'",
+    "UPDATE checks SET subject = replace(subject, 'labels', 'labelz')",
+    "UPDATE checks SET digest = replace(digest, 'a', 'b') WHERE subject LIKE 'labels%'",
+]
+
+
+@pytest.mark.parametrize("change", DAMAGE)
 def test_verify_finds_every_change_and_labelling_again_mends_it(labelled, change):
     with closing(open_to_write(labelled)) as connection:
         connection.executescript(change)
@@ -231,6 +248,52 @@ def test_a_finding_names_the_layer_the_set_and_the_mend(labelled):
     assert finding.where == "a"
     assert "layer 1" in finding.message
     assert f"--set {EIGHT.id} --force" in finding.mend
+
+
+@pytest.mark.parametrize("change", DAMAGE)
+def test_forgetting_what_verify_names_mends_every_change(labelled, change):
+    with closing(open_to_write(labelled)) as connection:
+        connection.executescript(change)
+    for _ in range(3):
+        named = [re.search(r"--forget ('.*'|\S+?)`", finding.mend)[1]
+                 for finding in verify(labelled).findings]  # fmt: skip
+        if named:
+            forget_labels(labelled, *shlex.split(named[0]))
+    assert verify(labelled).findings == ()
+    assert [row["name"] for row in select_models(labelled)] == ["a", "b"]
+
+
+def test_a_forgotten_set_goes_with_its_labels_and_leaves_the_others(labelled):
+    before = content(labelled)
+    assert forget_labels(labelled, EIGHT.id) == 3
+    assert read_key_sets(labelled) == [FOUR]
+    assert labelled_layers(labelled, EIGHT.id) == set()
+    assert content(labelled)[1] == [row for row in before[1] if FOUR.id.encode() in row]
+    assert verify(labelled).findings == ()
+    assert forget_labels(labelled, "four") == 1
+    assert content(labelled) == [[], []]
+    assert verify(labelled).findings == ()
+
+
+def test_only_one_set_that_is_there_is_forgotten(labelled):
+    before = content(labelled)
+    with pytest.raises(KeySetError, match=f"eight \\({EIGHT.id}\\)"):
+        forget_labels(labelled, "nine")
+    assert content(labelled) == before
+    put_labels(labelled, StoredKeySet("aa", "four", (3, 3), 4, b"more keys"), news(labelled, 7))
+    with pytest.raises(KeySetError, match=f"aa, {FOUR.id}"):
+        forget_labels(labelled, "four")
+    assert forget_labels(labelled, "aa") == 3
+    assert content(labelled) == before
+
+
+def test_a_set_of_no_labels_does_not_stay(labelled):
+    put_labels(labelled, StoredKeySet("aa", "none", (3, 3), 4, b"more keys"), [])
+    assert {found.id for found in read_key_sets(labelled)} == {EIGHT.id, FOUR.id}
+    with Catalogue(labelled) as catalogue:
+        catalogue.remove(["b"])
+    assert read_key_sets(labelled) == [EIGHT]
+    assert verify(labelled).findings == ()
 
 
 def test_no_flipped_byte_changes_what_a_reader_sees_unnoticed(labelled):
@@ -258,18 +321,84 @@ def test_no_flipped_byte_changes_what_a_reader_sees_unnoticed(labelled):
 
 def test_damaged_labels_are_not_handed_out(labelled):
     blob = packed(some_labels(5))
-    assert unpacked(blob, 5).tobytes() == some_labels(5).tobytes()
-    for bad, n in ((blob, 4), (blob[:-4], 5), (b"", 5), (None, 5)):
+    assert unpacked(blob, 5, n_keys=8).tobytes() == some_labels(5).tobytes()
+    assert unpacked(packed(some_labels(5)[:0]), 0, n_keys=8).shape == (0,)
+    for bad, n in ((blob, 4), (blob, 6), (blob, -1), (blob, "5"), (blob, None), (blob, 2**62),
+                   (blob[:-4], 5), (blob + b"more", 5), (b"", 5), (None, 5)):  # fmt: skip
         with pytest.raises(DamagedStoreError, match="filterdb verify"):
-            unpacked(bad, n)
+            unpacked(bad, n, n_keys=8)
     with closing(open_to_write(labelled)) as connection:
         connection.execute("UPDATE key_labels SET labels = x'00'")
     with pytest.raises(DamagedStoreError):
-        list(select_labels(labelled, EIGHT.id))
+        list(select_labels(labelled, EIGHT.id, n_keys=8))
 
 
-def test_a_database_of_an_older_schema_is_refused_with_its_mend(labelled):
-    with closing(sqlite3.connect(labelled / "catalogue.sqlite")) as connection:
-        connection.execute("PRAGMA user_version = 2")
-    with pytest.raises(StoreError, match=r"schema version 2.*Ingest the models into a new folder"):
-        read_key_sets(labelled)
+def test_no_more_is_inflated_than_there_were_labels():
+    bomb = zlib.compress(bytes(64 * 2**20), 9)
+    tracemalloc.start()
+    with pytest.raises(DamagedStoreError):
+        unpacked(bomb, 100, n_keys=8)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("key", [8, 2**15 - 1, -2, -(2**15)])
+def test_a_key_that_is_none_of_the_set_is_damage(labelled, key):
+    labels = some_labels(8)
+    labels["key"][3] = key
+    (new,) = news(labelled, where="layer_index = 1")
+    put_labels(labelled, EIGHT, [NewLabels(new.key, new.weights_hash, labels, new.counts)])
+    assert verify(labelled).findings == ()  # they are what was stored
+    with pytest.raises(DamagedStoreError, match="keys label"):
+        list(select_labels(labelled, EIGHT.id, n_keys=8))
+
+
+def test_labels_of_another_number_of_filters_are_damage(labelled):
+    (new,) = news(labelled, where="layer_index = 1")
+    counts = {**new.counts, "n": 9}
+    put_labels(labelled, EIGHT, [NewLabels(new.key, new.weights_hash, some_labels(9), counts)])
+    with pytest.raises(DamagedStoreError, match="keys label"):
+        list(select_labels(labelled, EIGHT.id, n_keys=8))
+
+
+def test_totals_count_weights_of_several_models_once_as_labels_do(tmp_path):
+    layers = [draw(8, 9, seed=1), draw(8, 9, seed=2)]
+    layers[0][2], layers[1][4] = 0.5, 0
+    layers[1][5:] = layers[0][0] * 2 + 1
+    keys = KeySet("one", layers[0][:1].reshape(1, 3, 3))
+    files = [save(tmp_path / "a.safetensors", network(layers, (3, 3))),
+             save(tmp_path / "b.safetensors", network(layers[:1], (3, 3))),
+             tmp_path / "copy.safetensors"]  # fmt: skip
+    save_file(network(layers, (3, 3)), files[2], metadata={"another": "file"})
+    database = filterdb.open(tmp_path / "db")
+    for file in files:
+        database.ingest([file], jobs=1)
+    found = label(database, keys, scanning=Scanning(jobs=1))
+    (facts,) = database.info()["key_sets"]
+    total = found.total
+    assert facts["layers"] == len(found.layers) == 5
+    assert (facts["n"], facts["n_constant"], facts["n_zero"]) == (total.n, 2, 1)
+    assert (total.constant, total.zero) == (2, 1)
+    assert facts["n_r2_80"] == total.counts.sum()
+    assert facts["mean_r2"] == pytest.approx(total.mean_r2, rel=1e-12)
+
+
+@pytest.mark.parametrize(("field", "value"), [("key", -1), ("key", 1), ("kind", 1), ("kind", 9)])
+def test_stored_labels_that_contradict_themselves_are_damage(tmp_path, field, value):
+    database = filterdb.open(tmp_path / "db")
+    layers = [draw(8, 9, seed=1)]
+    database.ingest([save(tmp_path / "a.safetensors", network(layers, (3, 3)))], jobs=1)
+    keys = KeySet("one", layers[0][:1].reshape(1, 3, 3))
+    label(database, keys, scanning=Scanning(jobs=1))
+    ((key, labels),) = select_labels(database.path, keys.id, n_keys=1)
+    labels[field][3] = value
+    with reading(database.path) as connection:
+        row = connection.execute(f"SELECT {', '.join(LABEL_COUNTS)} FROM key_labels").fetchone()
+        (hash_,) = connection.execute(
+            "SELECT weights_hash FROM layers WHERE model_id = ? AND layer_index = ?", key
+        ).fetchone()
+    counts = dict(zip(LABEL_COUNTS, row, strict=True))
+    put_labels(database.path, stored_key_set(keys), [NewLabels(key, hash_, labels, counts)])
+    for read in (read_labels, lambda place, id_: labels_of_layer(place, id_, key)):
+        with pytest.raises(DamagedStoreError, match="keys label"):
+            read(database.path, keys.id)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+import zlib
 from contextlib import closing
 
 import numpy as np
@@ -32,7 +34,7 @@ def summary_of(row, kernel):
     """A row of ``summaries`` as the :class:`Summary` that it was."""
     taps = kernel[0] * kernel[1]
     scaled, raw = (stacked_moments([row[name]], kernel)[0] for name in ("scaled", "raw"))
-    counts = stacked_counts(inflated([row["fine"]]), kernel, bins=FINE_BINS, dtype=np.int64)
+    counts = stacked_counts(inflated([row["fine"]], kernel), kernel, bins=FINE_BINS, dtype=np.int64)
     return Summary(
         kernel=kernel,
         basis_id=row["basis_id"],
@@ -117,7 +119,20 @@ def test_damaged_rows_are_named(folder, layers):
     with pytest.raises(DamagedStoreError):
         stacked_moments([b"12345678"], (3, 3))
     with pytest.raises(DamagedStoreError):
-        inflated([b"no deflate"])
+        inflated([b"no deflate"], (3, 3))
+
+
+def test_no_more_is_inflated_than_counts_of_such_filters_take():
+    widest = bytes(9 * FINE_BINS * 8)
+    assert inflated([zlib.compress(widest)], (3, 3)) == [widest]
+    bombs = [zlib.compress(widest + b"0"), zlib.compress(bytes(64 * 2**20), 9)]
+    cut = [zlib.compress(widest)[:-3], zlib.compress(widest) + b"0"]
+    tracemalloc.start()
+    for bad in bombs + cut:
+        with pytest.raises(DamagedStoreError, match="verify"):
+            inflated([bad], (3, 3))
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -131,10 +131,10 @@ def main() -> None:
             error.show()
         status = error.exit_code
     except click.Abort:
-        say("Interrupted. What was finished is kept.")
+        say("Interrupted. What was stored before is kept.")
         status = INTERRUPTED
     except Terminated:
-        say("Terminated. What was finished is kept.")
+        say("Terminated. What was stored before is kept.")
         status = TERMINATED
     except FilterDBError as error:
         say(f"Error: {error}")

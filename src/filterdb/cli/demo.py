@@ -74,20 +74,21 @@ def present_keys(database: Database) -> None:
     from filterdb.cli.keys.pictures import show_keys
     from filterdb.cli.output import plain, show
     from filterdb.keys import sentences
+    from filterdb.keys.labels.chance import chance_of
     from filterdb.keys.labels.labelling import label
-    from filterdb.keys.search.chance import chance_of
     from filterdb.keys.search.finding import find
     from filterdb.keys.sets.usual import USUAL
 
     folder = plain(database.path)
     labels = label(database, USUAL[LARGE])
-    chance = chance_of(labels.key_set, threshold=labels.threshold)
+    chance = chance_of(labels, database)
     show(
         "\n[bold]6. Master keys: few filters that all depthwise ones are copies of?[/]\n"
         f"   $ filterdb keys label {folder} --kernel {LARGE[0]}x{LARGE[1]}"
     )
     show(plain(sentences.labelled(labels)), indent=2)
-    show(plain(sentences.labelled_by_chance(labels, chance)), indent=2)
+    if chance is not None:
+        show(plain(sentences.labelled_by_chance(chance)), indent=2)
     found = find(database.select(kernel=SMALL))
     show(f"   $ filterdb keys find {folder} --kernel {SMALL[0]}x{SMALL[1]}")
     show(plain(sentences.headline(found)), indent=2)

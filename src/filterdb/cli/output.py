@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -54,24 +55,45 @@ def terminal_width() -> int:
     return console.width if console.is_terminal else 10_000
 
 
-def console_for(renderable: RenderableType) -> Console:
-    """A console on stdout: as wide as the terminal, or as the content where there is none."""
+def console_for(renderable: RenderableType, *, widest: int | None = None) -> Console:
+    """A console on stdout: as wide as the terminal, or as the content where there is none.
+
+    Parameters
+    ----------
+    renderable
+        What will be printed.
+    widest
+        Columns of a pipe at most; all that the content needs, if not given.
+    """
     from rich.console import Console
 
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=10_000)
         console.width = max(console.measure(renderable).maximum, 80)
+        console.width = min(console.width, widest or console.width)
     return console
 
 
+def beyond_the_pipe() -> int | None:
+    """Columns of the terminal in which a piped command was typed; None where there is none."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (AttributeError, OSError, ValueError):  # no stderr, or it is no terminal
+        return None
+
+
 def show(renderable: RenderableType, *, indent: int = 0) -> None:
-    """Print a table or a text to stdout, without trailing blanks."""
+    """Print a table or a text to stdout, without trailing blanks.
+
+    In a pipe tables are complete; texts end their lines where the terminal would break a word.
+    """
+    widest = beyond_the_pipe() if isinstance(renderable, str) else None
     if indent:
         from rich.padding import Padding
 
         renderable = Padding(renderable, (0, 0, 0, indent))
-    console = console_for(renderable)
+    console = console_for(renderable, widest=widest)
     if console.is_terminal:
         console.print(renderable)
         return

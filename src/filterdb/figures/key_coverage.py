@@ -27,6 +27,7 @@ NAMES = {
     "gaussian": "Gaussian noise",
     "spectrum": "same spectrum",
     "covariance": "same covariance",
+    "shuffled": "shuffled taps",
     "initialisation": "at initialisation",
 }
 WIDE = 8  # times as many keys at the end as at the beginning, for a logarithmic axis

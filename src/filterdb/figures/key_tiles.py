@@ -41,15 +41,16 @@ def key_mosaic(
     title: str = "",
     style: Style = "light",
 ) -> Figure:
-    """The keys of a set, with their names and scales and how many filters are copies of each.
+    """The keys of a set, with their names and scales, and how many filters are nearest to each.
 
     Parameters
     ----------
     keys
         A key set. Of more than 64, the first are shown.
     shares
-        Of the filters, by key: shape ``(K,)``, or ``(K + 3,)`` with those that are "other",
-        constant and nearly zero at the end, which the text above then says.
+        Of the filters: shape ``(K,)`` by nearest key, or ``(K + 3,)`` those that are copies of
+        each, and at the end those that are "other", constant and nearly zero; the text above says
+        which.
     filters
         What the shares are of.
     title
@@ -161,7 +162,9 @@ def describe(
     lines = [", ".join(first)]
     if shares is not None:
         base = f"the {compact(filters)} filters" if filters else "the filters"
-        lines.append(f"Above each: its share of {base}")
+        full = len(shares) > count
+        whose = "that are its copies" if full else "whose nearest key it is"
+        lines.append(f"Above each: share of {base} {whose}")
         rest = zip(shares[count:], REST, strict=False)
         others = ", ".join(f"{percent(share)} {name}" for share, name in rest)
         lines += [f"None of them: {others}"] if others else []

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from filterdb.keys.sets.set_file import load_keys as load
     from filterdb.keys.sets.set_file import save_keys as save
     from filterdb.keys.sets.set_file import shipped
-    from filterdb.keys.torch.depthwise import initialise
+    from filterdb.keys.torch.initialising import initialise
 
 # Public name -> module, and the name there where it is another.
 _HOME = {
@@ -40,7 +40,7 @@ _HOME = {
     "analytic": ("naming.naming", "analytic"),
     "find": ("search.finding", "find"),
     "fit_keys": ("fit", "fit_keys"),
-    "initialise": ("torch.depthwise", "initialise"),
+    "initialise": ("torch.initialising", "initialise"),
     "label_filters": ("labels.labelling", "label_filters"),
     "label": ("labels.labelling", "label"),
     "load": ("sets.set_file", "load_keys"),
@@ -77,10 +77,6 @@ def __getattr__(name: str) -> Any:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
     module, own = _HOME[name]
-    if module.startswith("torch"):
-        from filterdb.extras import require
-
-        require("torch", extra="torch")
     return getattr(import_module(f"{__name__}.{module}"), own)
 
 

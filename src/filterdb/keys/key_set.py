@@ -18,6 +18,8 @@ Array = NDArray[np.float64]
 Resizing = Literal["padding", "analytic"]
 
 MOST_KEYS = 4096
+MEASURED = ("chance", "fitted", "held_out", "claims", "verdict")
+"""Metadata that were measured with these very keys, and hold for no others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ class KeySet:
         What does not matter when filters are compared with them.
     metadata
         What is known of the set, as JSON has it: ``source`` (population or publication),
-        ``licence``, ``method``, ``coverage``, ``chance``, ...
+        ``licence``, ``method``; ``networks_found_on`` (the first 16 hexadecimal digits of each
+        network's ``weights_hash``); and what was measured (:data:`MEASURED`).
 
     Raises
     ------
@@ -137,10 +140,29 @@ class KeySet:
         height, width = self.kernel
         return f"<KeySet {self.name!r}: {len(self)} keys, {height}x{width}>"
 
+    @property
+    def origin(self) -> dict[str, Any]:
+        """The metadata without what was measured: what still holds where the keys change."""
+        return {name: value for name, value in self.metadata.items() if name not in MEASURED}
+
     def take(self, chosen: list[int], *, name: str | None = None) -> KeySet:
-        """Some of the keys, in the order given."""
-        names = tuple(self.names[index] for index in chosen)
-        return replace(self, name=name or self.name, filters=self.filters[chosen], names=names)
+        """Some of the keys, in the order given; what was measured with all of them is left out."""
+        return replace(
+            self,
+            name=name or self.name,
+            filters=self.filters[chosen],
+            names=tuple(self.names[index] for index in chosen),
+            metadata=self.origin,
+        )
+
+    def alike(self, equivalence: Equivalence) -> KeySet:
+        """The same keys where something else does not matter: another version of the set.
+
+        What was measured with the set as it was is left out.
+        """
+        if equivalence == self.equivalence:
+            return self
+        return replace(self, equivalence=equivalence, metadata=self.origin)
 
     def cosines(self, other: KeySet) -> Array:
         """Cosine of every key with every key of another set of the same size, ``(K, L)``."""
@@ -148,8 +170,8 @@ class KeySet:
             sizes = ["{}x{}".format(*found.kernel) for found in (self, other)]
             msg = (
                 f"The key sets {self.name!r} ({sizes[0]}) and {other.name!r} ({sizes[1]}) are of "
-                "different kernel sizes. "
-                "Bring one to the size of the other with `padded` or `keys.analytic`."
+                "different kernel sizes. Bring one to the size of the other: --resize padding "
+                "(`KeySet.padded`) or --resize analytic (`filterdb.keys.analytic`)."
             )
             raise KeySetError(msg)
         product: Array = self.flat @ other.flat.T
@@ -178,5 +200,6 @@ class KeySet:
                 result = np.pad(result, widths)
             else:
                 result = result.take(range(margin, result.shape[axis] - margin), axis=axis)
-        origin = "{}x{} by centred zero-padding".format(*self.kernel)
-        return replace(self, filters=result, metadata={**self.metadata, "resized_from": origin})
+        how = "by cropping its rim" if min(steps) < 0 else "by centred zero-padding"
+        origin = "{}x{} {}".format(*self.kernel, how)
+        return replace(self, filters=result, metadata={**self.origin, "resized_from": origin})

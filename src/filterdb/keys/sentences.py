@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from filterdb.keys.key_set import KeySet
+from filterdb.keys.labels.chance import Chance
 from filterdb.keys.labels.labels import Labels
 from filterdb.keys.search.agreement import ALIKE
-from filterdb.keys.search.chance import Chance, hardest
 from filterdb.keys.search.found import MEAN, Agreement, Claim, FoundKeys, Searched
+from filterdb.keys.sets.told_claims import told_claims, told_groups
 from filterdb.words import counted
 
 CONTROLS = {
     "gaussian": "kernels of independent Gaussian weights",
+    "shuffled": "the same filters with their taps shuffled",
     "spectrum": "kernels with the same power spectra and random phases",
     "covariance": "Gaussian kernels with the same covariance",
     "initialisation": "the same networks before training",
@@ -26,17 +29,31 @@ def headline(found: FoundKeys) -> str:
 
     Examples
     --------
-    ``"8 keys explain 59% of the variance of 3x3 filters in held-out models (95% interval 57% to
-    62%, over 51 models). Of Gaussian kernels with the same covariance, as many keys explain 51%:
-    above chance."``
+    ``"8 keys explain 59% of the variance of a 3x3 filter, on average, in held-out models (95%
+    interval 57% to 62%, over 51 models). Of Gaussian kernels with the same covariance, as many keys explain 51%:
+    8.1 points less (3.7 to 12), above chance."``
     """
-    claim = claim_of(found, MEAN)
-    verb = "explains" if len(found.keys) == 1 else "explain"
+    claim, went = claim_of(found, MEAN), found.searched
+    return _headline(found.keys, claim, went.groups, went.held_out_by)
+
+
+def told_headline(keys: KeySet) -> str | None:
+    """The same of a key set, from what its file tells; None where it does not."""
+    mean = next((claim for claim in told_claims(keys) if claim.measure == MEAN), None)
+    told = told_groups(keys)
+    if mean is None or told is None:
+        return None
+    return _headline(keys, mean, *told)
+
+
+def _headline(keys: KeySet, claim: Claim, groups: int, by: str) -> str:
+    verb = "explains" if len(keys) == 1 else "explain"
+    size = "{}x{}".format(*keys.kernel)
     return (
-        f"{counted(len(found.keys), 'key')} {verb} {percent(claim.value)} of the variance of "
-        f"{size_of(found)} filters in {held_out(found.searched)} "
-        f"({interval(claim, found.searched)}). Of {control(claim)}, as many keys {verb} "
-        f"{percent(claim.chance)}: {verdict(claim)}."
+        f"{counted(len(keys), 'key')} {verb} {percent(claim.value)} of the variance of a {size} "
+        f"filter, on average, in held-out {_held(by)}s ({interval(claim, groups, by)}). "
+        f"Of {control(claim)}, "
+        f"as many keys {verb} {percent(claim.chance)}: {excess(claim)}{verdict(claim)}."
     )
 
 
@@ -53,8 +70,9 @@ def shares(found: FoundKeys, threshold: float) -> str:
     claim = claim_of(found, f"R² >= {threshold:g}")
     return (
         f"{percent(claim.value)} of these filters are copies of a key (R² >= {threshold:g}; "
-        f"{interval(claim, found.searched)}), {percent(1 - claim.value)} are other. "
-        f"By chance, {percent(claim.chance)} are copies ({control(claim)}): {verdict(claim)}."
+        f"{_over(claim, found.searched)}), {percent(1 - claim.value)} are other. "
+        f"By chance, {percent(claim.chance)} are copies ({control(claim)}): {excess(claim)}"
+        f"{verdict(claim)}."
     )
 
 
@@ -107,24 +125,49 @@ def verdict(claim: Claim) -> str:
     return "above chance" if claim.above else "no more than chance"
 
 
-def interval(claim: Claim, searched: Searched) -> str:
-    """The interval of a measure, and over what it is taken."""
-    groups = counted(searched.groups, group_of(searched))
-    if searched.held_out_by not in ("model", "layer"):
-        groups = f"{counted(searched.groups, 'value')} of {searched.held_out_by}"
+def interval(claim: Claim, groups: int, by: str) -> str:
+    """The interval of a measure, and over what it is taken.
+
+    Parameters
+    ----------
+    claim
+        The measure.
+    groups
+        How many there are.
+    by
+        What they are: ``"model"``, ``"run"``, ``"layer"``, or values of another column.
+    """
+    over = counted(groups, by)
+    if by not in ("model", "run", "layer"):
+        over = f"{counted(groups, 'value')} of {by}"
     if claim.low is None or claim.high is None:
-        return f"{groups}: too few for an interval"
-    return f"95% interval {percent(claim.low)} to {percent(claim.high)}, over {groups}"
+        return f"{over}: too few for an interval"
+    return f"95% interval {percent(claim.low)} to {percent(claim.high)}, over {over}"
 
 
-def held_out(searched: Searched) -> str:
-    """What the keys were tried on."""
-    return f"held-out {group_of(searched)}s"
+def _over(claim: Claim, searched: Searched) -> str:
+    return interval(claim, searched.groups, searched.held_out_by)
+
+
+def excess(claim: Claim) -> str:
+    """``"8.1 points less (3.7 to 12), "``: how far chance is below, with the 95 % interval."""
+    if claim.excess_low is None or claim.excess_high is None:
+        return ""
+    difference = 100 * (claim.value - claim.chance)
+    ends = f"({100 * claim.excess_low:.2g} to {100 * claim.excess_high:.2g})"
+    word = "less" if difference >= 0 else "more"
+    if difference < 0:
+        ends = f"({-100 * claim.excess_high:.2g} to {-100 * claim.excess_low:.2g})"
+    return f"{abs(difference):.2g} points {word} {ends}, "
 
 
 def group_of(searched: Searched) -> str:
     """What is held out: by another column, whole models are."""
-    return "layer" if searched.held_out_by == "layer" else "model"
+    return _held(searched.held_out_by)
+
+
+def _held(by: str) -> str:
+    return "layer" if by == "layer" else "model"
 
 
 def control(claim: Claim) -> str:
@@ -139,7 +182,7 @@ def size_of(found: FoundKeys) -> str:
 
 def percent(share: float) -> str:
     """A share as a sentence has it: with a digit more where little is left of it, or to it."""
-    whole = 0.1 <= share <= 0.9 or share in (0, 1)
+    whole = 0.1 <= round(share, 3) <= 0.9 or share in (0, 1)
     return f"{share:.{0 if whole else 1}%}"
 
 
@@ -156,14 +199,37 @@ def labelled(labels: Labels) -> str:
     )
 
 
-def labelled_by_chance(labels: Labels, chance: Chance) -> str:
-    """What the same keys explain where there is nothing to find."""
-    text = (
-        f"By chance: of {CONTROLS['gaussian']}, {percent(chance.coverage)} are copies of these "
-        f"keys, which explain {percent(chance.mean_r2)}."
+def labelled_by_chance(chance: Chance) -> str:
+    """How much of controls the same keys explain, and whether the filters are above that.
+
+    Examples
+    --------
+    ``"By chance, 7.3% are copies (kernels with the same power spectra and random
+    phases): 21% is above chance (95% interval 13% to 28%, over 51 models). ..."``
+    """
+    copies, mean = chance.copies, chance.mean_r2
+    return (
+        f"By chance, {percent(copies.chance)} are copies ({control(copies)}): "
+        f"{_judged(copies, chance)}. By chance, the keys explain {percent(mean.chance)} of the "
+        f"variance ({control(mean)}): "
+        f"{_judged(mean, chance)}."
     )
-    told = hardest(labels.key_set.metadata, labels.threshold)
-    if told is None:
-        return text
-    share = "" if told[0] is None else f"{percent(told[0])} copies, "
-    return f"{text} When the set was found, as many keys of controls: {share}{percent(told[1])}."
+
+
+def _judged(claim: Claim, chance: Chance) -> str:
+    """``"21% is above chance (95% interval 13% to 28%, over 51 models)"``."""
+    told = interval(claim, chance.groups, chance.grouped_by)
+    if claim.above is None:
+        return f"{verdict(claim)} ({told})"
+    return f"{percent(claim.value)} is {verdict(claim)} ({told})"
+
+
+def in_sample(chance: Chance) -> str | None:
+    """How many of the labelled networks the set was found on; None where it does not say."""
+    if chance.found_on is None:
+        return None
+    among = "among those that the set was found on"
+    if chance.models == 1:
+        return f"The network is {'' if chance.found_on else 'not '}{among}."
+    verb = "is" if chance.found_on == 1 else "are"
+    return f"{chance.found_on:,} of {counted(chance.models, 'network')} {verb} {among}."

@@ -185,7 +185,7 @@ class Selection:
         if name == "fine":
             total = np.zeros((_taps(self.kernel), FINE_BINS), np.int64)
             for start in range(0, len(blobs), 256):  # a few at a time: they are large
-                some = inflated(blobs[start : start + 256])
+                some = inflated(blobs[start : start + 256], self.kernel)
                 total += stacked_counts(some, self.kernel, bins=FINE_BINS, dtype=np.int64).sum(
                     axis=0
                 )

@@ -1,4 +1,4 @@
-"""Weights that a checkpoint holds in parts: weight norm, pruning masks, spectral norm.
+"""Weights that a checkpoint holds in parts: weight norm, masks, spectral norm, key offsets.
 
 torch keeps such a weight as parameters of their own and computes it before each use. Here the
 parts become the one tensor that the network convolves with, computed when it is asked for.
@@ -20,6 +20,8 @@ from filterdb.layer import Tensor
 
 HOOK = re.compile(r"((?:.*\.)?weight)_(g|v|u|orig|mask)")
 PARAMETRIZATION = re.compile(r"((?:.*\.)?)parametrizations\.(\w+)\.(original\d*|\d+\..+)")
+KEY_OFFSET = "key_offset"
+"""What ``filterdb.keys.torch.key_conv.KeyConv2d`` adds to each filter, ``(C_out,)``."""
 PART = {"original": "orig", "original0": "g", "original1": "v", "0._u": "u", "0._v": "v"}
 VERBS = {
     "norm": "weight norm merged (weight = g * v / |v|)",
@@ -60,9 +62,29 @@ def merge_parts(tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[str]]:
         merged.update((tensor.name, None) for tensor in parts.values())
         load = partial(LOADERS[way], body, parts)
         merged[body.name] = replace(body, name=target, load=load)
-    kept = [merged.get(tensor.name, tensor) for tensor in tensors]
+    whole = [merged.get(tensor.name, tensor) for tensor in tensors]
+    kept, shifted = add_offsets([tensor for tensor in whole if tensor is not None])
     notes = [f"{VERBS[way]} in {number} tensors." for way, number in count.items() if number]
-    return [t for t in kept if t is not None], [note[0].upper() + note[1:] for note in notes]
+    if shifted:
+        notes.append(f"Key offsets added (weight + {KEY_OFFSET}) in {shifted} tensors.")
+    return kept, [note[0].upper() + note[1:] for note in notes]
+
+
+def add_offsets(tensors: list[Tensor]) -> tuple[list[Tensor], int]:
+    """Add the offsets of key convolutions to their weights; and how many there were."""
+    weights = {tensor.name: tensor for tensor in tensors}
+    moved: dict[str, Tensor | None] = {}
+    for offset in tensors:
+        path, dot, last = offset.name.rpartition(".")
+        weight = weights.get(f"{path}{dot}weight")
+        # One a filter: a tensor of that name that does not fit is something else.
+        if last != KEY_OFFSET or weight is None or len(weight.shape) != 4:
+            continue
+        if offset.shape == weight.shape[:1]:
+            moved[offset.name] = None
+            moved[weight.name] = replace(weight, load=partial(load_shifted, weight, offset))
+    kept = [moved.get(tensor.name, tensor) for tensor in tensors]
+    return [tensor for tensor in kept if tensor is not None], len(moved) // 2
 
 
 def part_of(name: str) -> tuple[str, str] | None:
@@ -127,6 +149,14 @@ def load_spectral(body: Tensor, parts: Parts) -> NDArray[np.float32]:
     sigma = float(u @ matrix @ v)
     usable = np.isfinite(sigma) and sigma != 0
     return np.asarray(weight / (sigma if usable else 1.0), dtype=np.float32)
+
+
+def load_shifted(weight: Tensor, offset: Tensor) -> NDArray[np.floating]:
+    """``weight + offset``; half precision as float32, in which the sum is not rounded twice."""
+    values, shift = np.asarray(weight.load()), np.asarray(offset.load())
+    wide = np.result_type(values, shift, np.float32)
+    result: NDArray[np.floating] = values.astype(wide) + shift.astype(wide)[:, None, None, None]
+    return result
 
 
 LOADERS = {"norm": load_normed, "mask": load_masked, "spectral": load_spectral}

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from filterdb.errors import KeySetError
 from filterdb.figures import best_and_worst, layer_bars
 from filterdb.keys import sentences
+from filterdb.keys.labels.chance import chance_of
 from filterdb.keys.labels.labelling import label
 from filterdb.keys.normal import normal_form
-from filterdb.keys.search.chance import chance_of
-from filterdb.keys.search.coverage import r2_of
+from filterdb.keys.search.crossing import r2_of
 from filterdb.keys.search.found import Examples
 from filterdb.keys.search.sample import DEPTHWISE
 from filterdb.keys.sets.usual import usual_set
@@ -93,11 +93,10 @@ def part(source: Source, network: Network, kernel: Kernel, there: Depthwise) -> 
         labels = label(source, keys, threshold=THRESHOLD)
     except KeySetError as error:  # no layer has weights that are all numbers
         return KeysPart(size_of(kernel), str(error))
-    total = labels.total
-    if total.coverage is None:
+    chance = chance_of(labels, source)
+    if chance is None:
         return KeysPart(size_of(kernel), typeset(sentences.labelled(labels)))
-    chance = chance_of(keys, threshold=THRESHOLD)
-    said = [sentences.labelled_by_chance(labels, chance), stored(labels)]
+    said = [sentences.labelled_by_chance(chance), sentences.in_sample(chance), stored(labels)]
     return KeysPart(
         size_of(kernel),
         typeset(sentences.labelled(labels)),
@@ -163,7 +162,7 @@ def stored(labels: Labels) -> str:
     found = labels.storage
     if not found.raw:
         return ""
-    word = "fewer" if found.saved >= 0 else "more"
+    word = "less" if found.saved >= 0 else "more"
     return (
         "Stored as (key, a, b), with what is other as it is, these filters take "
         f"{size(found.keyed + found.table)} instead of {size(found.raw)}: "

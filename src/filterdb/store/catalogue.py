@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, Self
@@ -21,9 +20,11 @@ from filterdb.store import connection as connections
 from filterdb.store import schema
 from filterdb.store.columns import ensure_columns
 from filterdb.store.connection import write_failure, writing
-from filterdb.store.digest import digest_of, refresh_digest, refresh_labels_digests
+from filterdb.store.digest import digest_of, refresh_digest
+from filterdb.store.key_sets import settle_labels
 from filterdb.store.naming import clean, resolve
 from filterdb.store.payload import Draft, is_whole, payload_path
+from filterdb.store.schema import now
 from filterdb.store.summaries import chosen_bases, put_basis, put_summary
 
 Row = dict[str, Any]
@@ -218,7 +219,9 @@ class Catalogue:
                 self._put("failures", row | {"digest": digest_of(row)})
 
     def remove(self, references: Iterable[str | int]) -> list[str]:
-        """Take models out, and the weights that no other model has; returns their names.
+        """Take models out, with the weights that no other has; returns their names.
+
+        Their labels go with them, and key sets that no labels are by any more.
 
         Raises
         ------
@@ -230,7 +233,7 @@ class Catalogue:
                 dict.fromkeys(resolve(self._connection, reference) for reference in references)
             )
             removed = [self._delete(model_id) for model_id in chosen]
-            refresh_labels_digests(self._connection)
+            settle_labels(self._connection)
             self._connection.execute(
                 "DELETE FROM payloads WHERE weights_hash NOT IN (SELECT weights_hash FROM models)"
             )
@@ -362,8 +365,3 @@ class Catalogue:
         values = [clean(value) if isinstance(value, str) else value for value in row.values()]
         query = f"INSERT INTO {table} ({columns}) VALUES ({places})"  # noqa: S608
         return int(self._connection.execute(query, values).lastrowid or 0)
-
-
-def now() -> str:
-    """The time, as the catalogue has it: UTC, ISO 8601, seconds."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

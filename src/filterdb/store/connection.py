@@ -12,9 +12,14 @@ from pathlib import Path
 from secrets import token_hex
 from urllib.parse import quote
 
-from filterdb.errors import DatabaseNotFoundError, DatabasePathError, StoreError
+from filterdb.errors import (
+    DamagedStoreError,
+    DatabaseNotFoundError,
+    DatabasePathError,
+    StoreError,
+)
 from filterdb.store import schema
-from filterdb.store.digest import refresh_schema_digest
+from filterdb.store.digest import refresh_schema_digest, schema_is_whole
 
 CATALOGUE = "catalogue.sqlite"
 PAYLOAD = "payload"
@@ -32,19 +37,28 @@ def exists(folder: Path) -> bool:
     return (folder / CATALOGUE).is_file()
 
 
-def open_to_read(folder: Path) -> sqlite3.Connection:
+def open_to_read(folder: Path, *, snapshot: bool = False) -> sqlite3.Connection:
     """Open a catalogue to read, also on a read-only disk and while others write.
+
+    A catalogue of an older version is read as if the tables that it lacks were there, empty.
 
     In a folder that may be written to, SQLite needs its two helper files while the connection
     is open; it removes them at the end only for a connection that could write. So that one is
     taken where possible, and told to refuse every statement that writes.
+
+    Parameters
+    ----------
+    folder
+        The database.
+    snapshot
+        All that is read is of one moment, whatever others write meanwhile.
 
     Raises
     ------
     DatabaseNotFoundError
         There is no catalogue in the folder.
     SchemaVersionError, StoreError
-        It is of a newer program, or no readable catalogue.
+        It is of a newer program or of one from before version 2, or no readable catalogue.
     """
     path = _existing(folder)
     writable = os.access(folder, os.W_OK) and os.access(path, os.W_OK)
@@ -55,8 +69,12 @@ def open_to_read(folder: Path) -> sqlite3.Connection:
     for mode in modes:
         connection = _connect(path, mode)
         try:
+            if snapshot:
+                connection.execute("BEGIN")
+            if schema.check_version(connection) < schema.SCHEMA_VERSION:
+                connection.execute("PRAGMA temp_store = MEMORY")
+                schema.stand_in(connection)
             connection.execute("PRAGMA query_only = ON")
-            schema.check_version(connection)
         except sqlite3.OperationalError as error:
             connection.close()
             if mode == modes[-1]:
@@ -75,19 +93,25 @@ def open_to_read(folder: Path) -> sqlite3.Connection:
 def open_to_write(folder: Path) -> sqlite3.Connection:
     """Open a catalogue to write; each commit is on the disk when it returns.
 
+    One of an older version is brought up to date.
+
     Raises
     ------
     DatabaseNotFoundError, SchemaVersionError, StoreError
         As :func:`open_to_read`; also where the folder is read-only.
+    DamagedStoreError
+        The catalogue is of an older version, and its tables are not as they were defined.
     """
     path = _existing(folder)
     if not (os.access(folder, os.W_OK) and os.access(path, os.W_OK)):
         raise StoreError(READ_ONLY)
     connection = _connect(path, "mode=rw")
     try:
-        schema.check_version(connection)
+        version = schema.check_version(connection)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
+        if version < schema.SCHEMA_VERSION:
+            _bring_up_to_date(connection)
     except sqlite3.DatabaseError as error:
         connection.close()
         raise _unusable(folder, error) from error
@@ -95,6 +119,21 @@ def open_to_write(folder: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _bring_up_to_date(connection: sqlite3.Connection) -> None:
+    """Add what a catalogue of an older version lacks: all of it, or nothing."""
+    with writing(connection):
+        if schema.check_version(connection) == schema.SCHEMA_VERSION:  # another process was faster
+            return
+        if not schema_is_whole(connection):  # a digest taken anew would hide it
+            msg = (
+                "The tables of the database are not defined as they were: it is damaged, and is "
+                "left as it is. Restore it from a backup, or ingest the files into a new folder."
+            )
+            raise DamagedStoreError(msg)
+        schema.add_tables(connection)
+        refresh_schema_digest(connection)
 
 
 def create(folder: Path) -> None:

@@ -102,6 +102,12 @@ def schema_digest(connection: sqlite3.Connection) -> str:
     return digest_of(*(dict(zip(columns, row, strict=True)) for row in rows))
 
 
+def schema_is_whole(connection: sqlite3.Connection) -> bool:
+    """True where the tables are defined as they were when their digest was stored."""
+    stored = connection.execute("SELECT digest FROM checks WHERE subject = 'schema'").fetchall()
+    return stored == [(schema_digest(connection),)]
+
+
 def refresh_schema_digest(connection: sqlite3.Connection) -> None:
     """Store the digest of the tables anew, in the transaction that changed them."""
     connection.execute(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import zlib
 from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import closing
@@ -13,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filterdb.errors import DamagedStoreError
-from filterdb.store.catalogue import now
+from filterdb.store.blobs import inflated
 from filterdb.store.connection import open_to_write, writing
-from filterdb.store.digest import digest_of, refresh_labels_digests
-from filterdb.store.naming import clean
+from filterdb.store.key_sets import StoredKeySet, put_key_set, put_row, settle_labels
+from filterdb.store.key_sets import read_key_sets as read_key_sets
 from filterdb.store.query import Row, reading
 from filterdb.store.schema import LABEL_COUNTS
 
@@ -27,37 +26,8 @@ LABEL = np.dtype(
 
 Key = tuple[int, int]
 """Number of a model, index of a layer."""
+NO_KEY = -1  # of a filter without a shape
 QUICK = 1  # of deflate's levels: the fits are floats, which hardly get smaller with the better ones
-ASTRAY = (
-    "key_set NOT IN (SELECT id FROM key_sets) OR NOT EXISTS (SELECT 1 FROM layers WHERE "
-    "layers.model_id = key_labels.model_id AND layers.layer_index = key_labels.layer_index)"
-)
-"""Labels of no layer or by no set: only damage makes them."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredKeySet:
-    """A key set as the catalogue keeps it.
-
-    Attributes
-    ----------
-    id
-        The version of the set: another one if anything about its keys is different.
-    name
-        What it is called.
-    kernel
-        Height and width of its keys.
-    n_keys
-        Their number.
-    content
-        The set as a file.
-    """
-
-    id: str
-    name: str
-    kernel: tuple[int, int]
-    n_keys: int
-    content: bytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +60,8 @@ def put_labels(folder: Path, key_set: StoredKeySet, labels: Iterable[NewLabels])
     folder
         The database.
     key_set
-        The set; it replaces what is kept under its id.
+        The set; it replaces what is kept under its id. It does not stay where no layer has
+        labels by it.
     labels
         They replace those of the same layers by the same set. They may be computed while this
         runs; an error there leaves everything as it was.
@@ -108,34 +79,17 @@ def put_labels(folder: Path, key_set: StoredKeySet, labels: Iterable[NewLabels])
     there = "SELECT weights_hash FROM layers WHERE model_id = ? AND layer_index = ?"
     kept = 0
     with closing(open_to_write(folder)) as connection, writing(connection):
-        _put_key_set(connection, key_set)
+        put_key_set(connection, key_set)
         for new in labels:
             if connection.execute(there, new.key).fetchone() != (new.weights_hash,):
                 continue
             row: Row = {"model_id": new.key[0], "layer_index": new.key[1], "key_set": key_set.id}
             row |= {name: new.counts[name] for name in LABEL_COUNTS}
             row["labels"] = packed(new.labels)
-            _put(connection, "key_labels", row)
+            put_row(connection, "key_labels", row)
             kept += 1
-        connection.execute(f"DELETE FROM key_labels WHERE {ASTRAY}")  # noqa: S608
-        refresh_labels_digests(connection)
+        settle_labels(connection)
     return kept
-
-
-def read_key_sets(folder: Path) -> list[StoredKeySet]:
-    """The key sets of a database, in the order in which they came.
-
-    Raises
-    ------
-    DatabaseNotFoundError, SchemaVersionError, StoreError
-        The database cannot be read.
-    """
-    query = "SELECT id, name, kh, kw, n_keys, content FROM key_sets ORDER BY added_at, id"
-    with reading(folder) as connection:
-        return [
-            StoredKeySet(number, name, (height, width), n_keys, content)
-            for number, name, height, width, n_keys, content in connection.execute(query)
-        ]
 
 
 def labelled_layers(folder: Path, key_set: str) -> set[Key]:
@@ -146,7 +100,7 @@ def labelled_layers(folder: Path, key_set: str) -> set[Key]:
 
 
 def select_labels(
-    folder: Path, key_set: str, *, chosen: Container[Key] | None = None
+    folder: Path, key_set: str, *, n_keys: int, chosen: Container[Key] | None = None
 ) -> Iterator[tuple[Key, NDArray[np.void]]]:
     """Labels by a set, layer by layer; one layer's are in memory at a time.
 
@@ -156,6 +110,8 @@ def select_labels(
         The database.
     key_set
         Id of the set.
+    n_keys
+        Number of its keys: a label that names another one is damaged.
     chosen
         Only of these layers.
 
@@ -172,13 +128,15 @@ def select_labels(
         Labels are not as they were stored.
     """
     query = (
-        "SELECT model_id, layer_index, n, labels FROM key_labels WHERE key_set = ? "
-        "ORDER BY model_id, layer_index"
+        "SELECT model_id, layer_index, n, n_filters, labels FROM key_labels "
+        "JOIN layers USING (model_id, layer_index) WHERE key_set = ? ORDER BY 1, 2"
     )
     with reading(folder) as connection:
-        for model, index, n, blob in connection.execute(query, (key_set,)):
+        for model, index, n, filters, blob in connection.execute(query, (key_set,)):
             if chosen is None or (model, index) in chosen:
-                yield (model, index), unpacked(blob, n)
+                if n != filters:
+                    raise DamagedStoreError(DAMAGED)
+                yield (model, index), unpacked(blob, n, n_keys=n_keys)
 
 
 def packed(labels: NDArray[np.void]) -> bytes:
@@ -187,8 +145,8 @@ def packed(labels: NDArray[np.void]) -> bytes:
     return zlib.compress(b"".join(columns), QUICK)
 
 
-def unpacked(blob: bytes, n: int) -> NDArray[np.void]:
-    """The ``n`` labels that :func:`packed` wrote.
+def unpacked(blob: bytes, n: int, *, n_keys: int) -> NDArray[np.void]:
+    """The ``n`` labels that :func:`packed` wrote, by a set of so many keys.
 
     Raises
     ------
@@ -196,8 +154,8 @@ def unpacked(blob: bytes, n: int) -> NDArray[np.void]:
         They are not as they were stored.
     """
     try:
-        data = zlib.decompress(blob)
-    except (zlib.error, TypeError) as error:
+        data = inflated(blob, n * LABEL.itemsize)
+    except (ValueError, TypeError) as error:
         raise DamagedStoreError(DAMAGED) from error
     if len(data) != n * LABEL.itemsize:
         raise DamagedStoreError(DAMAGED)
@@ -206,31 +164,9 @@ def unpacked(blob: bytes, n: int) -> NDArray[np.void]:
     for name in LABEL.names or ():
         labels[name] = np.frombuffer(data, LABEL[name], n, start)
         start += n * LABEL[name].itemsize
+    if np.any((labels["key"] < NO_KEY) | (labels["key"] >= n_keys)):
+        raise DamagedStoreError(DAMAGED)
     return labels
-
-
-def _put_key_set(connection: sqlite3.Connection, key_set: StoredKeySet) -> None:
-    """Keep a set; where it is there as it is, nothing happens."""
-    row: Row = {
-        "id": key_set.id,
-        "name": clean(key_set.name),
-        "kh": key_set.kernel[0],
-        "kw": key_set.kernel[1],
-        "n_keys": key_set.n_keys,
-        "content": key_set.content,
-    }
-    query = "SELECT added_at, digest FROM key_sets WHERE id = ?"
-    for added_at, digest in connection.execute(query, (key_set.id,)).fetchall():
-        if digest_of(row | {"added_at": added_at}) == digest:
-            row["added_at"] = added_at
-    _put(connection, "key_sets", {"added_at": now()} | row)
-
-
-def _put(connection: sqlite3.Connection, table: str, row: Row) -> None:
-    row = row | {"digest": digest_of(row)}
-    columns, places = ", ".join(row), ", ".join("?" * len(row))
-    query = f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({places})"  # noqa: S608
-    connection.execute(query, list(row.values()))
 
 
 DAMAGED = (

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import UTC, datetime
 
 from filterdb.errors import SchemaVersionError
 
 APPLICATION_ID = 0x46444231  # "FDB1" in the SQLite header: tells a catalogue from other databases
 SCHEMA_VERSION = 3
+OLDEST_VERSION = 2  # that can be read, and is brought up to date by whoever writes
 
 METADATA = (
     "task",
@@ -191,6 +193,9 @@ TABLES = {
 }
 """Table -> its columns, and what stands behind them."""
 
+SINCE_3 = ("key_sets", "key_labels")
+"""The tables that a catalogue of version 2 lacks; in all else it is like one of version 3."""
+
 INDEXES = {
     "models_by_weights": "models (weights_hash)",
     "models_by_file": "models (file_sha256)",
@@ -204,22 +209,40 @@ def quoted(name: str) -> str:
 
 def create_tables(connection: sqlite3.Connection) -> None:
     """Create all tables in an open transaction of a new, empty database file."""
-    for table, (columns, options) in TABLES.items():
-        body = ", ".join(f"{name} {declaration}" for name, declaration in columns.items())
-        connection.execute(f"CREATE TABLE {table} ({body}){options}")
+    for table in TABLES:
+        _create(connection, table)
     for index, columns_indexed in INDEXES.items():
         connection.execute(f"CREATE INDEX {index} ON {columns_indexed}")
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
-def check_version(connection: sqlite3.Connection) -> None:
-    """Make sure that this program knows the catalogue's schema.
+def add_tables(connection: sqlite3.Connection) -> None:
+    """Bring a catalogue of version 2 up to date, in an open transaction."""
+    for table in SINCE_3:
+        _create(connection, table)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def stand_in(connection: sqlite3.Connection) -> None:
+    """Give a reader of version 2 the tables that it lacks, empty and in its memory only."""
+    for table in SINCE_3:
+        _create(connection, table, where="TEMP ")
+
+
+def _create(connection: sqlite3.Connection, table: str, *, where: str = "") -> None:
+    columns, options = TABLES[table]
+    body = ", ".join(f"{name} {declaration}" for name, declaration in columns.items())
+    connection.execute(f"CREATE {where}TABLE {table} ({body}){options}")
+
+
+def check_version(connection: sqlite3.Connection) -> int:
+    """Make sure that this program knows the catalogue's schema; returns its version.
 
     Raises
     ------
     SchemaVersionError
-        It is newer than this program, or no filterdb catalogue at all.
+        It is newer than this program, too old, or no filterdb catalogue at all.
     """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -238,12 +261,18 @@ def check_version(connection: sqlite3.Connection) -> None:
     if version < 1:
         msg = f"The catalogue's schema version is {version}, which never existed: it is damaged."
         raise SchemaVersionError(msg)
-    if version < SCHEMA_VERSION:
+    if version < OLDEST_VERSION:
         msg = (
             f"The database has schema version {version}, from before the first release; this "
-            f"program knows version {SCHEMA_VERSION}. Ingest the models into a new folder."
+            f"program knows versions from {OLDEST_VERSION}. Ingest the models into a new folder."
         )
         raise SchemaVersionError(msg)
+    return int(version)
+
+
+def now() -> str:
+    """The time, as the catalogue has it: UTC, ISO 8601, seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def columns_of(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:

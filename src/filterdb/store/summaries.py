@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from filterdb.errors import DamagedStoreError
 from filterdb.stats.basis import Basis, Kernel
 from filterdb.stats.moments import Moments
-from filterdb.stats.summary import COARSE_BINS, LayerSummary
+from filterdb.stats.summary import COARSE_BINS, FINE_BINS, LayerSummary
+from filterdb.store import blobs as deflated
 from filterdb.store.digest import digest_of
 from filterdb.store.query import reading
 
@@ -106,17 +107,18 @@ def stacked_counts(
     return result
 
 
-def inflated(blobs: Iterable[bytes]) -> list[bytes]:
-    """Fine histograms as they were before they were deflated.
+def inflated(blobs: Iterable[bytes], kernel: Kernel) -> list[bytes]:
+    """Fine histograms of filters of a size as they were before they were deflated.
 
     Raises
     ------
     DamagedStoreError
-        One cannot be inflated.
+        One cannot be inflated, or is longer than counts of such filters are.
     """
+    most = kernel[0] * kernel[1] * FINE_BINS * max(COUNTS)
     try:
-        return [zlib.decompress(blob) for blob in blobs]
-    except zlib.error as error:
+        return [deflated.inflated(blob, most) for blob in blobs]
+    except ValueError as error:
         raise DamagedStoreError(DAMAGED) from error
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from filterdb.store.query import reading
+from filterdb.store.schema import LABEL_COUNTS
 
 COUNTS = {
     "models": "SELECT count(*) FROM models",
@@ -29,17 +30,30 @@ GROUPS = {
     "layers_by_verdict": "SELECT verdict, count(*) FROM layers GROUP BY 1",
     "skipped_by_reason": "SELECT reason, count(*) FROM skipped GROUP BY 1",
 }
+COUNTED = [name for name in LABEL_COUNTS if name != "mean_r2"]
+LABEL_TOTALS = f"""
+    WITH labelled AS (
+        SELECT key_set, mean_r2, {", ".join(f"key_labels.{name}" for name in COUNTED)},
+            model_id = min(model_id) OVER (
+                PARTITION BY key_set, models.weights_hash, layers.tensor
+            ) AS first
+        FROM key_labels JOIN layers USING (model_id, layer_index)
+        JOIN models ON models.id = model_id
+    )
+    SELECT id, name, kh || 'x' || kw, n_keys, count(key_set),
+        {", ".join(f"coalesce(sum({name}) FILTER (WHERE first), 0)" for name in COUNTED)},
+        sum(mean_r2 * (n - n_constant - n_zero)) FILTER (WHERE first)
+            / sum(n - n_constant - n_zero) FILTER (WHERE first)
+    FROM key_sets LEFT JOIN labelled ON key_set = id
+    GROUP BY id ORDER BY kh * kw, kh, name, id
+"""  # noqa: S608
+"""Labels by set; filters of weights that several models have count once, as labels count them."""
 LISTS = {
     "bases": (
         ("kernel", "basis", "origin", "n"),
         "SELECT kh || 'x' || kw, id, origin, n FROM bases ORDER BY kh * kw, kh",
     ),
-    "key_sets": (
-        ("key_set", "name", "kernel", "keys", "layers"),
-        "SELECT id, name, kh || 'x' || kw, n_keys, "
-        "(SELECT count(*) FROM key_labels WHERE key_set = key_sets.id) "
-        "FROM key_sets ORDER BY kh * kw, kh, name, id",
-    ),
+    "key_sets": (("key_set", "name", "kernel", "keys", "layers", *LABEL_COUNTS), LABEL_TOTALS),
     "failed_files": (
         ("path", "reason", "failed_at"),
         "SELECT path, reason, failed_at FROM failures ORDER BY path",
@@ -55,7 +69,10 @@ def totals(folder: Path) -> dict[str, Any]:
     dict
         Numbers; then counts by group, the largest first; then ``bases`` (``kernel``, ``basis``,
         ``origin``, ``n``), which the histograms of each size are in; ``key_sets`` (``key_set``,
-        ``name``, ``kernel``, ``keys``, ``layers``), by which so many layers are labelled; then
+        ``name``, ``kernel``, ``keys``, ``layers``), by which so many layers are labelled, with
+        the number of their filters ``n``, of those without a shape (``n_constant``, ``n_zero``)
+        and of those with an R2 of at least 0.70 (``n_r2_70``), 0.80, 0.90 and 0.95, and the
+        ``mean_r2`` of those with a shape: weights that several models have count once; then
         ``failed_files`` (``path``, ``reason``, ``failed_at``): the files that were offered and
         are in no model.
 

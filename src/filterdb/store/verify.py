@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext, suppress
@@ -13,7 +14,8 @@ from typing import Any
 from filterdb.errors import DamagedStoreError, StoreError
 from filterdb.store import connection as connections
 from filterdb.store.connection import CATALOGUE, CATALOGUE_DRAFT, PAYLOAD, SCANS, writing
-from filterdb.store.digest import LABELS, digest_of, labels_digest, model_digest, schema_digest
+from filterdb.store.digest import LABELS, digest_of, labels_digest, model_digest, schema_is_whole
+from filterdb.store.key_sets import ASTRAY
 from filterdb.store.lock import cleaning
 from filterdb.store.payload import (
     HASH,
@@ -30,9 +32,16 @@ from filterdb.store.schema import columns_of
 
 Progress = Callable[[int, int, str], None]
 SEEN_AS_DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
-"""Folder in a database where the finished parts of a scan are kept while it runs."""
 SCAN_FOLDER = re.compile(r"[0-9a-f]{16}")
 SCAN_FILE = re.compile(r"[0-9a-f]{16}\.(npz|tmp)")
+FORGET = (
+    "`filterdb keys label DB --forget {0}` removes what is kept of this key set; label again then "
+    "by its name or file."
+)
+AGAIN = (
+    "Label again: `filterdb keys label DB --set {0} --force` (or remove all labels by this key "
+    "set: `filterdb keys label DB --forget {0}`)."
+)
 RESTORE = "Restore the database from a backup, or ingest the files into a new folder."
 
 
@@ -124,7 +133,7 @@ def verify(
         There is no database, it is of a newer program, or it cannot be opened at all.
     """
     try:
-        with closing(connections.open_to_read(folder)) as connection:
+        with closing(connections.open_to_read(folder, snapshot=True)) as connection:
             connection.text_factory = _any_text
             wrong = list(_check_tables(connection))
             if wrong:  # then they say neither what a row is nor what a leftover is
@@ -181,8 +190,7 @@ def _read(connection: sqlite3.Connection) -> _Known:
 
 
 def _check_tables(connection: sqlite3.Connection) -> Iterator[Finding]:
-    stored = _rows(connection, "SELECT digest FROM checks WHERE subject = 'schema'")
-    if stored != [(schema_digest(connection),)]:
+    if not schema_is_whole(connection):
         yield _damage("Its tables are not defined as they were.")
     for (message,) in connection.execute("PRAGMA integrity_check"):
         if message != "ok":
@@ -191,7 +199,8 @@ def _check_tables(connection: sqlite3.Connection) -> Iterator[Finding]:
 
 def _check_rows(connection: sqlite3.Connection) -> Iterator[Finding]:
     for table, row, *_ in connection.execute("PRAGMA foreign_key_check"):
-        yield _damage(f"Row {row} of {table} refers to one that does not exist.")
+        if table != "key_labels":  # those are told below, with their mend
+            yield _damage(f"Row {row} of {table} refers to one that does not exist.")
     for number, name, digest in _rows(connection, "SELECT id, name, digest FROM models"):
         if model_digest(connection, number) != digest:
             yield Finding(
@@ -223,19 +232,21 @@ def _check_rows(connection: sqlite3.Connection) -> Iterator[Finding]:
 
 def _check_labels(connection: sqlite3.Connection, names: dict[Any, Any]) -> Iterator[Finding]:
     """Key sets and labels against their own digests, and against that of all by one set."""
-    labelled = "It is mended by labelling again: `filterdb keys label DB --set {} --force`."
     wrong = set()
-    for number, index, key_set in _changed(
-        connection, "key_labels", "model_id", "layer_index", "key_set"
-    ):
+    told = ("model_id", "layer_index", "key_set")
+    query = f"SELECT {', '.join(told)} FROM key_labels WHERE {ASTRAY}"  # noqa: S608
+    astray = set(_rows(connection, query))
+    changed = astray.union(_changed(connection, "key_labels", *told))
+    for number, index, key_set in sorted(changed, key=str):
         wrong.add(key_set)
         message = f"The labels of its layer {index} by key set {key_set} are not what was stored."
-        where = str(names.get(number, number))
-        yield Finding("catalogue", where, message, labelled.format(key_set))
+        mend = (FORGET if (number, index, key_set) in astray else AGAIN).format(_argument(key_set))
+        yield Finding("catalogue", str(names.get(number, number)), message, mend)
     for (key_set,) in _changed(connection, "key_sets", "id"):
         wrong.add(key_set)
         message = f"The key set {key_set} is not what was stored."
-        yield Finding("catalogue", CATALOGUE, message, labelled.format(key_set))
+        mend = FORGET.format(_argument(key_set))
+        yield Finding("catalogue", CATALOGUE, message, mend)
     checks = dict(_rows(connection, "SELECT subject, digest FROM checks"))
     known = {LABELS + str(row[0]): row[0] for row in _rows(connection, "SELECT id FROM key_sets")}
     for subject in sorted({*known, *map(str, checks)} - {"schema"}):
@@ -243,7 +254,12 @@ def _check_labels(connection: sqlite3.Connection, names: dict[Any, Any]) -> Iter
         whole = subject in known and checks.get(subject) == labels_digest(connection, key_set)
         if not whole and key_set not in wrong:
             message = f"The labels by key set {key_set} are not all that were stored."
-            yield Finding("catalogue", CATALOGUE, message, labelled.format(key_set))
+            mend = (AGAIN if subject in known else FORGET).format(_argument(key_set))
+            yield Finding("catalogue", CATALOGUE, message, mend)
+
+
+def _argument(key_set: object) -> str:
+    return shlex.quote(str(key_set))
 
 
 def _changed(connection: sqlite3.Connection, table: str, *told: str) -> Iterator[tuple[Any, ...]]:

@@ -19,8 +19,9 @@ set_option = click.option(
 )  # fmt: skip
 resize_option = click.option(
     "--resize", type=click.Choice(["padding", "analytic"]),
-    help="Bring keys of another size to the kernel: in the middle of zeros, or by the members of "
-    "the analytic family that they are named after.",
+    help="Bring keys of another size to the kernel. padding: in the middle of zeros; from a "
+    "larger size to a smaller one their rim is cropped. analytic: the members of the analytic "
+    "family that they are named after, of the other size.",
 )  # fmt: skip
 
 
@@ -68,11 +69,24 @@ def chosen_set(
             )
         )
         raise click.UsageError(msg)
+    return resized(keys, wanted, resize)
+
+
+def resized(keys: KeySet, kernel: Kernel, resize: str) -> KeySet:
+    """Keys at another size, by ``"padding"`` or ``"analytic"``.
+
+    Raises
+    ------
+    KeySetError
+        They cannot be brought there.
+    """
+    if keys.kernel == kernel:
+        return keys
     if resize == "padding":
-        return keys.padded(wanted)
+        return keys.padded(kernel)
     from filterdb.keys.naming.naming import analytic
 
-    return analytic(keys, wanted)
+    return analytic(keys, kernel)
 
 
 def usual_kernel(source: str, *, where: str | None, kind: str) -> Kernel | None:

@@ -101,22 +101,63 @@ def find(
     for path in pictures.values():
         check_plot(path)
     check_out(out)
+    check_database(db)
     settings = settings_of(**choices)
     if plot_code is not None and settings.method != "autoencoder":
         msg = "Only --method autoencoder has a code to draw."
         raise click.BadParameter(msg, param_hint="--plot-code")
+    if "autoencoder" in (settings.method, *settings.compared):
+        click.echo("The autoencoder is trained first, which takes about a minute.", err=True)
     population = open_database(db).select(where, kernel=kernel)
     with working() as (say, report):
         scanning = Scanning(jobs=jobs, scheduler=scheduler, progress=report)
         found = find_keys(population, settings, scanning=scanning, progress=say)
     if as_json:
-        print_json(found.to_dict())
+        print_json(as_dict(found, settings, where=where))
     else:
         axes = len(choices["by"])
         present(found, threshold=settings.threshold, show_all=show_all, axes=axes)
     if out is not None:
         write(found, out)
     draw(found, {name: path for name, path in pictures.items() if path is not None})
+
+
+def as_dict(found: FoundKeys, settings: Settings, *, where: str | None) -> dict[str, Any]:
+    """A result as JSON has it, with how it was asked for, the code's axis and the examples' R²."""
+    from dataclasses import asdict
+
+    axis = found.axis
+    return {
+        **found.to_dict(),
+        "settings": {"where": where, **asdict(settings)},
+        "axis": None if axis is None else {
+            "counts": axis.counts.tolist(),
+            "kept": list(axis.kept),
+            "decoded": axis.decoded.tolist(),
+        },
+        "examples": {
+            "best_r2": found.examples.best_r2.tolist(),
+            "worst_r2": found.examples.worst_r2.tolist(),
+        },
+    }  # fmt: skip
+
+
+def check_database(db: str) -> None:
+    """Make sure that what is searched is no single file.
+
+    Raises
+    ------
+    click.BadParameter
+        It is one.
+    """
+    from pathlib import Path
+
+    if Path(db).is_file():
+        msg = (
+            f"{db} is a file, and keys are found in a database. Put it into one first: `filterdb "
+            f"ingest mydb {db}`, then `filterdb keys find mydb`."
+        )
+        raise click.BadParameter(msg, param_hint="DB")
 
 
 def settings_of(**choices: Any) -> Settings:

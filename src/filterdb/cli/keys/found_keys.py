@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 import click
 
-from filterdb.cli.keys.pictures import show_keys, sigmas
+from filterdb.cli.keys.pictures import show_keys, show_sigmas, sigmas
 from filterdb.cli.output import is_narrow, new_table, number, plain, show
 from filterdb.keys import sentences
-from filterdb.keys.search.found import THRESHOLDS, CurvePoint, FoundKeys, NetworkCoverage
+from filterdb.keys.search.found import THRESHOLDS, Claim, CurvePoint, FoundKeys, NetworkCoverage
 
 SHORT_CURVE = (1, 2, 4, 8, 16, 32)
 EXTREMES = 3
+SHORT = {True: "above", False: "not above", None: "no claim"}
+"""Verdicts where there is little room."""
 
 
 def present(found: FoundKeys, *, threshold: float, show_all: bool, axes: int = 0) -> None:
@@ -23,7 +25,7 @@ def present(found: FoundKeys, *, threshold: float, show_all: bool, axes: int = 0
     click.echo()
     show_keys(found.keys)
     show_names(found)
-    show_claims(found)
+    show_claims(found.claims)
     show_curve(found, threshold, show_all=show_all)
     show_agreement(found, show_all=show_all)
     show_networks(found, threshold, show_all=show_all)
@@ -36,8 +38,8 @@ def present(found: FoundKeys, *, threshold: float, show_all: bool, axes: int = 0
 
 
 def show_names(found: FoundKeys) -> None:
-    """Print the keys: what the analytic family calls each, and how many filters are its own."""
-    numbers = ("#", "sigma", "R² of name", "filters")
+    """Print the keys: what the analytic family calls each, and of how many it is the nearest."""
+    numbers = ("#", "sigma", "R² of name", "nearest")
     table = new_table("#", "key", *numbers[1:], right=numbers, fold=("key",))
     named = zip(found.keys.texts, found.keys.names, found.shares, strict=True)
     for place, (text, name, share) in enumerate(named, 1):
@@ -45,25 +47,35 @@ def show_names(found: FoundKeys) -> None:
             str(place), plain(text), sigmas(name), number(name.r2, 2), sentences.percent(share)
         )
     show(table)
+    show("[dim]nearest: share of the filters whose nearest key it is, copies or not.[/]")
+    show_sigmas()
 
 
-def show_claims(found: FoundKeys) -> None:
+def show_claims(claims: Sequence[Claim]) -> None:
     """Print what is above chance, measure by measure."""
-    numbers = ("held out", "95% interval", "chance")
+    numbers = ("held out", "95% interval", "chance", "above by")
     table = new_table("measure", *numbers, "control", "verdict", right=numbers)
-    for claim in found.claims:
+    for claim in claims:
         interval = "–"
         if claim.low is not None and claim.high is not None:
             interval = f"{percent(claim.low)} .. {percent(claim.high)}"
-        above = sentences.verdict(claim)
+        excess = "–"
+        if claim.excess_low is not None and claim.excess_high is not None:
+            excess = f"{100 * claim.excess_low:.1f} .. {100 * claim.excess_high:.1f}"
+        above = SHORT[claim.above]
         table.add_row(
-            claim.measure, percent(claim.value), interval, percent(claim.chance), claim.control,
+            plain(claim.measure), percent(claim.value), interval, percent(claim.chance),
+            excess, plain(claim.control),
             f"[green]{above}[/]" if claim.above else f"[yellow]{above}[/]",
         )  # fmt: skip
     show(table)
-    used = dict.fromkeys(claim.control for claim in found.claims)
-    listed = "; ".join(f"{name}: {sentences.CONTROLS.get(name, name)}" for name in used)
-    show(f"[dim]chance: the most that as many keys reach on a control. {listed}.[/]")
+    used = dict.fromkeys(claim.control for claim in claims)
+    listed = "; ".join(f"{plain(name)}: {sentences.CONTROLS[name]}"
+                       for name in used if name in sentences.CONTROLS)  # fmt: skip
+    show(
+        "[dim]chance: the most that as many keys reach on a control; above by: points, 95% "
+        f"interval. {listed}.[/]"
+    )
 
 
 def show_curve(found: FoundKeys, threshold: float, *, show_all: bool) -> None:

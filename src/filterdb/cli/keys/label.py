@@ -18,6 +18,7 @@ from filterdb.cli.options import (
 
 if TYPE_CHECKING:
     from filterdb.keys.key_set import KeySet
+    from filterdb.keys.labels.chance import Chance
     from filterdb.keys.labels.labels import Labels, Tally
 
 MODELS_SHOWN = 20
@@ -71,12 +72,10 @@ def label(
     In a database the labels are kept, and only new layers are gone through; of a file they are
     shown.
     """
-    from dataclasses import asdict
-
     from filterdb.cli.output import print_csv, print_json, progress_bar
     from filterdb.cli.plots import check_plot, write_plot
+    from filterdb.keys.labels.chance import chance_of
     from filterdb.keys.labels.labelling import label as label_layers
-    from filterdb.keys.search.chance import chance_of
     from filterdb.population.preset import Scanning
 
     check_plot(plot)
@@ -91,13 +90,18 @@ def label(
             source, keys, where=where, kind=kind, threshold=threshold, store=not no_store,
             force=force, scanning=Scanning(jobs=jobs, scheduler=scheduler, progress=report),
         )  # fmt: skip
-    if as_json:
-        chance = asdict(chance_of(found.key_set, threshold=threshold))
-        print_json(found.to_dict() | {"chance": {"gaussian": chance}})
-    elif as_csv:
+    if as_csv:
         print_csv(rows_of(found))
     else:
-        present(found, show_all=show_all)
+        with progress_bar("chance") as report:
+            chance = chance_of(
+                found, source, where=where, kind=kind,
+                scanning=Scanning(jobs=jobs, scheduler=scheduler, progress=report),
+            )  # fmt: skip
+        if as_json:
+            print_json(found.to_dict() | {"chance": None if chance is None else chance.to_dict()})
+        else:
+            present(found, chance, show_all=show_all)
     if plot:
         write_plot(figure_of(found), plot)
 
@@ -125,7 +129,7 @@ def alike(keys: KeySet, same: Mapping[str, bool]) -> KeySet:
     from dataclasses import replace
 
     asked = {name: True for name, value in same.items() if value}
-    return replace(keys, equivalence=replace(keys.equivalence, **asked)) if asked else keys
+    return keys.alike(replace(keys.equivalence, **asked))
 
 
 def rows_of(found: Labels) -> list[dict[str, Any]]:
@@ -158,18 +162,19 @@ def columns_of(tally: Tally) -> list[int]:
     return [*map(int, tally.counts), tally.other, tally.constant, tally.zero]
 
 
-def present(found: Labels, *, show_all: bool) -> None:
+def present(found: Labels, chance: Chance | None, *, show_all: bool) -> None:
     """Print what the labels say: a sentence, the keys, the layers or the models, the bytes."""
     from filterdb.cli.keys.pictures import show_keys
     from filterdb.cli.output import plain, show
     from filterdb.keys import sentences
-    from filterdb.keys.search.chance import chance_of
     from filterdb.words import counted
 
     click.echo()
-    chance = chance_of(found.key_set, threshold=found.threshold)
     show(f"[bold]{plain(sentences.labelled(found))}[/]")
-    show(plain(sentences.labelled_by_chance(found, chance)))
+    if chance is not None:
+        show(plain(sentences.labelled_by_chance(chance)))
+        if known := sentences.in_sample(chance):
+            show(plain(known))
     click.echo()
     show_keys(found.key_set)
     show_keys_table(found)
@@ -194,12 +199,12 @@ def present(found: Labels, *, show_all: bool) -> None:
 
 def show_keys_table(found: Labels) -> None:
     """Print how many filters are copies of each key, and how many of none."""
-    from filterdb.cli.keys.pictures import sigmas
+    from filterdb.cli.keys.pictures import show_sigmas, sigmas
     from filterdb.cli.output import new_table, plain, show
     from filterdb.keys.sentences import percent
 
     keys, total = found.key_set, found.total
-    numbers = ("sigma", "filters", "share")
+    numbers = ("sigma", "copies", "share")
     table = new_table("", "key", *numbers, right=numbers, fold=("key",))
     names = [*keys.texts, *(name for name, _ in REST)]
     scales = [*(sigmas(name) for name in keys.names), "", "", ""]
@@ -211,6 +216,7 @@ def show_keys_table(found: Labels) -> None:
         share = percent(count / total.n) if total.n else "–"
         table.add_row(f"[{style}]{mark}[/]", plain(name), scale, f"{count:,}", share)
     show(table)
+    show_sigmas()
 
 
 def show_rows(what: str, rows: Sequence[tuple[str, Tally]], limit: int | None) -> None:
@@ -230,6 +236,11 @@ def show_rows(what: str, rows: Sequence[tuple[str, Tally]], limit: int | None) -
             number(tally.mean_r2, 2), percent(tally.coverage),
         )  # fmt: skip
     show(table)
+    listed = ", ".join(f"{mark} {name}" for name, mark in REST)
+    show(
+        f"[dim]keys: each mark is about {100 / width:.1f}% of the {what}'s filters; digits and "
+        f"letters are keys, {listed}.[/]"
+    )
     if limit is not None and len(rows) > limit:
         show(f"... and {counted(len(rows) - limit, f'more {what}')}: --all shows them.", indent=2)
 
@@ -255,7 +266,7 @@ def show_bytes(found: Labels) -> None:
 
     bytes_ = found.storage
     if bytes_.raw:
-        word = "fewer" if bytes_.saved >= 0 else "more"
+        word = "less" if bytes_.saved >= 0 else "more"
         show(
             f"Stored as (key, a, b), what is other as it is: {size(bytes_.keyed + bytes_.table)} "
             f"instead of {size(bytes_.raw)}, {abs(bytes_.saved) / bytes_.raw:.0%} {word}."

@@ -101,6 +101,16 @@ def sigmas(name: Any) -> str:
     return known[0] if len(set(known)) == 1 else " x ".join(known)
 
 
+def show_sigmas() -> None:
+    """Print what the names and the scales of a table mean."""
+    from filterdb.cli.output import show
+
+    show(
+        "[dim]Names are of convolution kernels, with y pointing up: d/dx forward is heavy on the "
+        "left as drawn. sigma: x × y in pixels; – no scale, 0.00 one that makes no difference.[/]"
+    )
+
+
 def bar(shares: Sequence[float], marks: Sequence[str], styles: Sequence[str], width: int) -> str:
     """Shares as a bar of so many marks, as rich markup; together they fill it.
 

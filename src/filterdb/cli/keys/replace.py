@@ -58,8 +58,8 @@ def present(done: Replacement) -> None:
     click.echo()
     show(
         f"[bold]{done.replaced:,} of {counted(done.filters, 'filter')}[/] in "
-        f"{counted(len(done.layers), 'depthwise layer')} became copies of keys of "
-        f"{plain(done.keys)}: {plain(done.out)}"
+        f"{counted(len(done.layers), 'depthwise layer')} replaced by a x + b of their nearest key "
+        f"of {plain(done.keys)}: {plain(done.out)}"
     )
     rest = ("other", "constant", "zero") if not is_narrow() else ("other",)
     numbers = ("filters", "replaced", *rest, "mean R²", "least R²", "residual")
@@ -70,8 +70,15 @@ def present(done: Replacement) -> None:
             *(f"{getattr(layer, name):,}" for name in rest),
             number(layer.mean_r2), number(layer.worst_r2), number(layer.residual),
         )  # fmt: skip
+    table.add_section()
+    table.add_row(
+        "all", f"{done.filters:,}", f"{done.replaced:,}",
+        *(f"{sum(getattr(layer, name) for layer in done.layers):,}" for name in rest),
+        number(done.mean_r2), number(done.worst_r2), number(done.residual),
+    )  # fmt: skip
     show(table)
     show("[dim]residual: ||w - w'|| / ||w|| over the layer, with w' as it was written.[/]")
+    show("Whether the copy is as accurate as the original is not checked.")
     bytes_ = done.storage
     keyed = bytes_.keyed + bytes_.table
     show(f"The copy is as large. As (key, a, b): {size(keyed)} instead of {size(bytes_.raw)}.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from filterdb.cli.keys.choice import resize_option, resized
 from filterdb.cli.options import json_option, plot_option
 
 if TYPE_CHECKING:
@@ -14,21 +15,33 @@ if TYPE_CHECKING:
 
 MOST_COSINES = 16
 NARROW_COSINES = 9
-LEFT_TO_TABLES = ("chance", "fitted", "held_out", "coverage", "thresholds", "claims")
+LEFT_TO_TABLES = ("chance", "fitted", "held_out", "coverage", "thresholds", "claims", "verdict",
+                  "networks_found_on")  # fmt: skip
+WORDS = {
+    "seeds": "starts",
+    "mean_r2": "mean R²",
+    "mean_cosine": "mean cosine",
+    "p95_cosine": "95th percentile of the cosine",
+    "sigmas": "sigma",
+}
+"""Names in metadata, as people say them."""
 
 
 @click.command()
 @click.argument("sets", metavar="[SET]...", nargs=-1)
+@resize_option
 @json_option
 @plot_option
 def show(
     sets: tuple[str, ...],
+    resize: str | None,
     as_json: bool,  # noqa: FBT001
     plot: str | None,
 ) -> None:
     """List the key sets that come with filterdb, show one, or match the keys of two.
 
-    A SET is the name of one that comes with filterdb, or a file.
+    A SET is the name of one that comes with filterdb, or a file. Two of different sizes are
+    compared once --resize says how to bring the second to the size of the first.
     """
     from filterdb import figures
     from filterdb.cli.output import print_json
@@ -42,6 +55,9 @@ def show(
     if plot and not sets:
         msg = "Name the SET to draw, or two to draw their cosines."
         raise click.BadParameter(msg, param_hint="--plot")
+    if resize and len(sets) != 2:
+        msg = "Name two SETs: the second is brought to the size of the first."
+        raise click.BadParameter(msg, param_hint="--resize")
     found = [load_keys(name) for name in sets or shipped()]
     if not sets:
         print_json([row_of(keys) for keys in found]) if as_json else present_list(found)
@@ -51,6 +67,7 @@ def show(
             write_plot(figures.key_mosaic(found[0], title=found[0].name), plot)
     else:
         first, second = found
+        second = resized(second, first.kernel, resize) if resize else second
         print_json(comparison(first, second)) if as_json else compare(first, second)
         if plot:
             cosines = first.cosines(second)
@@ -126,14 +143,16 @@ def present_list(found: list[KeySet]) -> None:
 
 def present(keys: KeySet) -> None:
     """Print a set: pictures, names, how alike its keys are, and what is known of it."""
-    from filterdb.cli.keys.pictures import show_keys, sigmas
+    from filterdb.cli.keys.pictures import show_keys, show_sigmas, sigmas
     from filterdb.cli.output import is_narrow, new_table, number, plain, show
     from filterdb.keys.sets.spectrum import effective_rank, singular_values
+    from filterdb.words import counted
 
     size = "{}x{}".format(*keys.kernel)
     same = [name for name, value in keys.equivalence.to_dict().items() if value]
     click.echo()
-    show(f"[bold]{plain(keys.name)}[/]: {len(keys)} keys, {size}, version {keys.id}")
+    count = counted(len(keys), "key")
+    show(f"[bold]{plain(keys.name)}[/]: {count}, {size}, version {keys.id}")
     if same:
         show(f"Labelling with it: {', '.join(same)}.", indent=2)
     click.echo()
@@ -151,6 +170,7 @@ def present(keys: KeySet) -> None:
                  enumerate(cosines[place])]  # fmt: skip
         near.add_row(places[place], *(cells if columns else ()))
     show(table)
+    show_sigmas()
     if columns and len(keys) > 1:
         show(near)
     elif not columns:
@@ -164,37 +184,72 @@ def present(keys: KeySet) -> None:
 
 def show_metadata(keys: KeySet) -> None:
     """Print what the file tells of the set; no coverage without its chance."""
-    from filterdb.cli.output import new_table, plain, show
-    from filterdb.keys.search.found import THRESHOLDS
+    from filterdb.cli.output import plain, show
+    from filterdb.words import counted
 
     told = keys.metadata
     if told:
         show("[bold]What its file tells[/]")
     for name, value in told.items():
         if name not in LEFT_TO_TABLES:
-            show(
-                f"{plain(name.replace('_', ' '))}: {plain(' '.join(str(value).split()))}", indent=2
-            )
+            show(f"{plain(in_words(name))}: {plain(' '.join(str(value).split()))}", indent=2)
+    known = told.get("networks_found_on")
+    if isinstance(known, list) and known:
+        show(f"found on: {counted(len(known), 'network')} (by their weights: --json)", indent=2)
     chance = told.get("chance")
-    if not isinstance(chance, Mapping):
+    if isinstance(chance, Mapping):
+        show_held_out(keys)
+        show_chance(keys, chance)
+    else:
         show(
             "[dim]It has no chance line, so that no coverage is shown. --json has all.[/]", indent=2
         )
+
+
+def show_held_out(keys: KeySet) -> None:
+    """Print what is claimed of networks that the keys were not found on, if anything is."""
+    from filterdb.cli.keys.found_keys import show_claims
+    from filterdb.cli.output import plain, show
+    from filterdb.keys.sentences import told_headline
+    from filterdb.keys.sets.told_claims import told_claims
+
+    claims = told_claims(keys)
+    if not claims:
         return
-    rows = {"found on": told.get("fitted"), "held out": told.get("held_out")}
-    rows |= {f"chance: {name}": value for name, value in chance.items()}
-    known = {name: shares_of(value) for name, value in rows.items()}
+    sentence = told_headline(keys)
+    if sentence is not None:
+        show(f"[bold]{plain(sentence)}[/]")
+    show_claims(claims)
+
+
+def show_chance(keys: KeySet, chance: Mapping[str, Any]) -> None:
+    """Print what as many keys explain of controls, and these of the filters they were found on."""
+    from filterdb.cli.output import new_table, plain, show
+    from filterdb.keys.search.found import THRESHOLDS
+    from filterdb.keys.sets.told_claims import told_claims
+
     if all(shares_of(value) is None for value in chance.values()):
-        listed = ", ".join(f"{plain(name.replace('_', ' '))} {plain(value)}"
-                           for name, value in chance.items())  # fmt: skip
-        show(f"chance: {listed}", indent=2)
+        numbers = [f"{plain(in_words(name))} {plain(value)}" for name, value in chance.items()
+                   if name != "kernels"]  # fmt: skip
+        of = f" of {plain(chance['kernels'])}" if "kernels" in chance else ""
+        show(f"chance{of}: {', '.join(numbers)}", indent=2)
         return
+    rows = {"found on": keys.metadata.get("fitted")}
+    if not told_claims(keys):
+        rows["held out"] = keys.metadata.get("held_out")
+    rows |= {f"chance: {name}": value for name, value in chance.items()}
     columns = [*(f"R² >= {value:g}" for value in THRESHOLDS), "mean R²"]
     table = new_table("", *columns, right=columns)
-    for name, shares in known.items():
+    for name, value in rows.items():
+        shares = shares_of(value)
         if shares is not None:
-            table.add_row(plain(name), *(f"{value:.1%}" for value in shares))
+            table.add_row(plain(name), *(f"{share:.1%}" for share in shares))
     show(table)
+
+
+def in_words(name: str) -> str:
+    """A name in metadata as people say it."""
+    return WORDS.get(name, name.replace("_", " "))
 
 
 def shares_of(told: Any) -> list[float] | None:
@@ -215,11 +270,15 @@ def compare(first: KeySet, second: KeySet) -> None:
     from filterdb.cli.output import new_table, number, plain, show
     from filterdb.keys.search.agreement import ALIKE
     from filterdb.keys.search.matching import match_sets
+    from filterdb.words import counted
 
     found = match_sets(first, second)
     for keys in (first, second):
         click.echo()
-        show(f"[bold]{plain(keys.name)}[/]: {len(keys)} keys, {'{}x{}'.format(*keys.kernel)}")
+        origin = keys.metadata.get("resized_from")
+        resized_from = f", from {plain(origin)}" if origin else ""
+        size = "{}x{}".format(*keys.kernel)
+        show(f"[bold]{plain(keys.name)}[/]: {counted(len(keys), 'key')}, {size}{resized_from}")
         show_keys(keys)
     names = [f"{plain(keys.name)} {place}" for place, keys in ((1, first), (2, second))]
     if first.name != second.name:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filterdb.errors import KeySetError, QueryError
 from filterdb.keys.equivalence import Kernel
@@ -58,6 +60,13 @@ class DatabaseLayer:
     def place(self) -> tuple[str, str]:
         """Where its weights lie: the payload, and the tensor in it."""
         return self.scan.weights_hash, self.scan.tensor
+
+
+def database_folder(source: Any) -> Path | None:
+    """The folder of a database; None where the source is something else."""
+    is_path = isinstance(source, str | os.PathLike)
+    place = Path(source) if is_path else getattr(source, "path", None)
+    return place if isinstance(place, Path) and place.is_dir() else None
 
 
 def database_layers(folder: Path, where: str | None = None) -> list[DatabaseLayer]:

@@ -16,7 +16,12 @@ from filterdb.errors import KeySetError, StoreError
 from filterdb.keys.equivalence import Equivalence
 from filterdb.keys.fit import Fit, fit_keys
 from filterdb.keys.key_set import KeySet
-from filterdb.keys.labels.database_layers import DatabaseLayer, database_layers, left_out
+from filterdb.keys.labels.database_layers import (
+    DatabaseLayer,
+    database_folder,
+    database_layers,
+    left_out,
+)
 from filterdb.keys.labels.filters import LabelledFilters
 from filterdb.keys.labels.jobs import LabelJob
 from filterdb.keys.labels.labels import THRESHOLD, Labels, LayerLabels, Tally
@@ -104,8 +109,8 @@ def label(
         raise KeySetError(msg)
     chosen = load_keys(keys)
     if equivalence is not None:
-        chosen = replace(chosen, equivalence=equivalence)
-    folder = _database(source)
+        chosen = chosen.alike(equivalence)
+    folder = database_folder(source)
     if folder is not None:
         found = _of_database(
             folder, chosen, where=where, kind=kind, threshold=threshold, store=store,
@@ -141,7 +146,7 @@ def label_filters(
     """
     check_choice("kind", kind, (DEPTHWISE, ANY))
     chosen = load_keys(keys)
-    folder = _database(source)
+    folder = database_folder(source)
     if folder is None:
         for layer, fit in _file_fits(read(source), chosen, kind, Counter()):
             yield LabelledFilters(
@@ -155,13 +160,6 @@ def label_filters(
             yield LabelledFilters(
                 found.model, found.layer, place.layer_index, place.shape[1], chosen, fit
             )
-
-
-def _database(source: Any) -> Path | None:
-    """The folder of a database; None where the source is something else."""
-    is_path = isinstance(source, str | os.PathLike)
-    place = Path(source) if is_path else getattr(source, "path", None)
-    return place if isinstance(place, Path) and place.is_dir() else None
 
 
 def _of_file(source: Any, keys: KeySet, *, kind: str, threshold: float) -> Labels:

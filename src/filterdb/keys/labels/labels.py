@@ -218,6 +218,7 @@ class Labels:
                 "name": self.key_set.name,
                 "kernel": list(self.key_set.kernel),
                 "keys": list(self.key_set.texts),
+                "equivalence": self.key_set.equivalence.to_dict(),
             },
             "threshold": self.threshold,
             "coverage": self.coverage,

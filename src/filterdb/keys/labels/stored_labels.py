@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from filterdb.errors import DamagedStoreError, KeySetError, ModelNotFoundError, ReadError
 from filterdb.keys.fit import Fit
@@ -19,16 +20,17 @@ from filterdb.keys.search.found import THRESHOLDS
 from filterdb.keys.search.sample import DEPTHWISE
 from filterdb.keys.sets.set_file import decode_keys, encode_keys
 from filterdb.store.key_labels import (
+    DAMAGED,
     Key,
     NewLabels,
-    StoredKeySet,
     labelled_layers,
-    read_key_sets,
     select_labels,
 )
+from filterdb.store.key_sets import StoredKeySet, read_key_sets
 
 PathLike = str | os.PathLike[str]
 UNLABELLED = "not labelled by this key set yet"
+CLASSES = (SHAPED, CONSTANT_CLASS, ZERO_CLASS)
 COUNTED = tuple(f"n_r2_{round(100 * threshold)}" for threshold in THRESHOLDS)
 
 
@@ -81,8 +83,8 @@ def stored_tallies(
     """The filters of the labelled ones among layers, counted by key."""
     dtypes = {layer.key: layer.dtype for layer in layers}
     return {
-        key: Tally.of(fit_of(labels), keys, threshold=threshold, dtype=dtypes[key])
-        for key, labels in select_labels(folder, keys.id, chosen=dtypes)
+        key: Tally.of(_fit_of(labels), keys, threshold=threshold, dtype=dtypes[key])
+        for key, labels in select_labels(folder, keys.id, n_keys=len(keys), chosen=dtypes)
     }
 
 
@@ -134,8 +136,8 @@ def labels_of_layer(folder: PathLike, key_set: str, layer: Key) -> Fit:
     """
     place = Path(folder)
     keys = stored_set(place, key_set)
-    for _, labels in select_labels(place, keys.id, chosen={layer}):
-        return fit_of(labels)
+    for _, labels in select_labels(place, keys.id, n_keys=len(keys), chosen={layer}):
+        return _fit_of(labels)
     msg = f"Layer {layer[1]} of model {layer[0]} has no labels by the key set {keys.name!r}."
     raise ModelNotFoundError(msg)
 
@@ -159,6 +161,14 @@ def new_labels(layer: DatabaseLayer, fit: Fit) -> NewLabels:
     return NewLabels(layer.key, layer.weights_hash, labels_of(fit), counts)
 
 
+def _fit_of(labels: NDArray[np.void]) -> Fit:
+    """Stored labels as fits; only filters with a shape have a key."""
+    fit = fit_of(labels)
+    if np.any((fit.key >= 0) != (fit.kind == SHAPED)) or not np.isin(fit.kind, CLASSES).all():
+        raise DamagedStoreError(DAMAGED)
+    return fit
+
+
 def decoded(content: bytes) -> KeySet:
     """The set that the catalogue keeps as the bytes of its file.
 
@@ -172,7 +182,7 @@ def decoded(content: bytes) -> KeySet:
     except (KeySetError, ReadError) as error:
         msg = (
             "A key set in the catalogue is not as it was stored. `filterdb verify` names it; "
-            "`filterdb keys label DB --set SET --force` mends it."
+            "`filterdb keys label DB --forget ID` removes it with its labels; label again then."
         )
         raise DamagedStoreError(msg) from error
 

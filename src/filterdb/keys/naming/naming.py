@@ -115,7 +115,7 @@ def analytic(keys: KeySet, kernel: Kernel) -> KeySet:
     -------
     KeySet
         Idealised keys of that size, with the signs of the originals; ``metadata["resized_from"]``
-        says how they came about.
+        says how they came about, and what was measured with the originals is left out.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def analytic(keys: KeySet, kernel: Kernel) -> KeySet:
         _rendered(key, name, kernel) for key, name in zip(keys.filters, keys.names, strict=True)
     ]
     origin = "{}x{} by the analytic family".format(*keys.kernel)
-    metadata = {**keys.metadata, "resized_from": origin}
+    metadata = {**keys.origin, "resized_from": origin}
     return replace(keys, filters=np.stack(filters), metadata=metadata)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import hypot
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ class ReplacedLayer:
         Over all filters with a shape; None where there are none.
     residual
         ``||w - w'|| / ||w||`` over the layer, with w' as it was written; 0 where w is 0.
+    norm
+        ``||w||``.
     """
 
     name: str
@@ -45,6 +48,12 @@ class ReplacedLayer:
     mean_r2: float | None
     worst_r2: float | None
     residual: float
+    norm: float
+
+    @property
+    def shaped(self) -> int:
+        """Filters with a shape."""
+        return self.replaced + self.other
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,27 @@ class Replacement:
         """Filters that were replaced by their fits."""
         return sum(layer.replaced for layer in self.layers)
 
+    @property
+    def mean_r2(self) -> float | None:
+        """Mean of R² over all filters with a shape in these layers; None where there are none."""
+        known = [(one.shaped, one.mean_r2) for one in self.layers if one.mean_r2 is not None]
+        count = sum(shaped for shaped, _ in known)
+        return sum(shaped * mean for shaped, mean in known) / count if count else None
+
+    @property
+    def worst_r2(self) -> float | None:
+        """The smallest R² in these layers; None where no filter has a shape."""
+        return min((one.worst_r2 for one in self.layers if one.worst_r2 is not None), default=None)
+
+    @property
+    def residual(self) -> float:
+        """``||w - w'|| / ||w||`` over all of these layers together."""
+        peak = max((one.norm for one in self.layers), default=0.0)
+        if not peak:
+            return 0.0
+        change = hypot(*(one.residual * (one.norm / peak) for one in self.layers))
+        return change / hypot(*(one.norm / peak for one in self.layers))
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
         plain = asdict(self)
@@ -112,4 +142,11 @@ class Replacement:
             "source": str(self.source),
             "out": str(self.out),
             "storage": self.storage.to_dict(),
+            "total": {
+                "filters": self.filters,
+                "replaced": self.replaced,
+                "mean_r2": self.mean_r2,
+                "worst_r2": self.worst_r2,
+                "residual": self.residual,
+            },
         }

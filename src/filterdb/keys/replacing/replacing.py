@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace as with_fields
 from importlib import import_module
 from pathlib import Path
 from secrets import token_hex
@@ -88,7 +87,7 @@ def replace(
     path, target = Path(file), _target(file, out, force=force)
     chosen = _key_set(keys)
     if equivalence is not None:
-        chosen = with_fields(chosen, equivalence=equivalence)
+        chosen = chosen.alike(equivalence)
     network = read(path)
     writer = _writer_of(network, target)
     require_depthwise(network, chosen)
@@ -168,11 +167,8 @@ def _writer_of(network: ModelFile, target: Path) -> Writer:
             "ONNX first, or change the live module with filterdb.keys.initialise (needs torch)."
         )
         raise UnsupportedFormatError(msg).at(file=network.source)
-    writer = writers.pop(network.format)
-    suffix = target.suffix.lower()
-    if suffix not in writer.FORMAT.suffixes and any(
-        suffix in other.FORMAT.suffixes for other in writers.values()
-    ):
+    writer = writers[network.format]
+    if target.suffix.lower() not in writer.FORMAT.suffixes:
         msg = (
             f"{network.source} is {network.format}, and so is its copy: let {target.name!r} end in "
             f"{writer.FORMAT.suffixes[0]}."

@@ -63,7 +63,7 @@ class Surgeon:
             self.left.append(left)
             return
         self.changes[slot] = slot.encode(new)
-        self.layers.append(_account(layer, fit, replaced, residual=_residual(weights, new)))
+        self.layers.append(_account(layer, fit, replaced, weights, new))
         self.storage.append(
             storage(
                 layer.n_filters,
@@ -119,7 +119,8 @@ class Surgeon:
         self, weights: NDArray[Any], fit: Fit, dtype: str
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """The new weights of a layer, of the type of the old, and which filters are new."""
-        chosen = (fit.kind == SHAPED) & (fit.r2 >= self.min_r2)
+        # Where the sign matters a filter may be like no key: a is 0, and a constant is no copy.
+        chosen = (fit.kind == SHAPED) & (fit.r2 >= self.min_r2) & (fit.a != 0)
         moved = self.views[fit.key[chosen], fit.view[chosen]]
         a, b = (part[chosen, None].astype(np.float64) for part in (fit.a, fit.b))
         fitted = rounded(a * moved + b, dtype)
@@ -132,7 +133,11 @@ class Surgeon:
 
 
 def _account(
-    layer: ConvLayer, fit: Fit, replaced: NDArray[np.bool_], *, residual: float
+    layer: ConvLayer,
+    fit: Fit,
+    replaced: NDArray[np.bool_],
+    weights: NDArray[Any],
+    new: NDArray[Any],
 ) -> ReplacedLayer:
     """The row of the report for a layer."""
     shaped = fit.kind == SHAPED
@@ -149,8 +154,15 @@ def _account(
         zero=int((fit.kind == ZERO_CLASS).sum()),
         mean_r2=float(r2.mean()) if len(r2) else None,
         worst_r2=float(r2.min()) if len(r2) else None,
-        residual=residual,
+        residual=_residual(weights, new),
+        norm=_norm(weights),
     )
+
+
+def _norm(weights: NDArray[Any]) -> float:
+    """``||w||``; weights of any size stay in range."""
+    peak = float(np.abs(weights).max(initial=0))
+    return peak and peak * float(np.linalg.norm(weights.astype(np.float64) / peak))
 
 
 def _residual(weights: NDArray[Any], new: NDArray[Any]) -> float:

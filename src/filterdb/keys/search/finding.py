@@ -14,41 +14,42 @@ from filterdb.keys.key_set import KeySet
 from filterdb.keys.naming.naming import name_keys
 from filterdb.keys.search import controls
 from filterdb.keys.search.agreement import agreement, label
-from filterdb.keys.search.coverage import (
-    FEWEST_GROUPS,
+from filterdb.keys.search.claims import FEWEST_GROUPS, claims_of
+from filterdb.keys.search.coverage import curve_of, explained, explained_of, groups_of, networks_of
+from filterdb.keys.search.crossing import (
     TRAINED_ON,
+    Crossed,
     HeldOut,
-    claims_of,
-    curve_of,
-    explained,
-    explained_of,
-    groups_of,
+    cross,
     held_out,
-    networks_of,
     r2_of,
     thinned,
 )
 from filterdb.keys.search.found import (
-    THRESHOLDS,
     Agreement,
-    CurvePoint,
     Examples,
     Explained,
     FoundKeys,
     Searched,
 )
 from filterdb.keys.search.methods import check_count, refined, search
+from filterdb.keys.search.notes import notes_of, told_of
 from filterdb.keys.search.passes import FitJob, as_rows
-from filterdb.keys.search.sample import ANY, DEPTHWISE, Sample, draw, of_kind
+from filterdb.keys.search.sample import DEPTHWISE, Sample, draw, of_kind
 from filterdb.keys.search.settings import LADDER, MOST_K, Settings
 from filterdb.population.preset import Scanning
+from filterdb.population.selection import literal
 from filterdb.scan.executors import executor_for
 from filterdb.scan.run import scan
+from filterdb.store.query import select_values
 from filterdb.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from filterdb.population.population import Population
 
+UNTRAINED = "epoch 0 of a run, which is the control by initialisation"
+MOST_SHIFTED = 8
+"""Keys of a curve, at most, where shifts are the same: each has to be put in its place."""
 EXAMPLES = 24
 COMPARED = 20_000
 """Filters whose labels are compared between searches."""
@@ -100,14 +101,14 @@ def _find(
     population: Population, wanted: Settings, work: Scanning, say: Callable[[str], None]
 ) -> FoundKeys:
     """As :func:`find`, one step after the other."""
-    chosen = of_kind(population, wanted.kind)
+    chosen, untrained = without_starts(of_kind(population, wanted.kind))
     hold_out = wanted.hold_out or usual_hold_out(chosen)
     say("reading filters")
     sample = draw(
         chosen, hold_out=hold_out, by=wanted.by, zero=wanted.zero, seed=wanted.seed, scanning=work
     )
     if wanted.coverage is None:
-        check_count(sample.unit, wanted.k)
+        check_count(sample.unit, wanted.k, signed=wanted.equivalence.signed)
     say("held-out networks")
     held = _held(sample, wanted)
     count = wanted.k if wanted.coverage is None else _reaching(held, wanted)
@@ -125,18 +126,27 @@ def _find(
     order = np.argsort(-members, kind="stable")
     keys, members = keys[order], members[order]
     say("chance")
-    chance = _controls(chosen, sample, wanted)
-    curve = curve_of(held, chance, method=wanted.method, same=same, seed=wanted.seed)
+    _add_controls(held, chosen, wanted)
+    curve = curve_of(held, same)
     point = next(point for point in curve if point.k == count)
     say("other seeds and methods")
     networks = networks_of(held, count)
-    searched = _searched(sample, hold_out)
+    claims = claims_of(held, point, seed=wanted.seed)
+    searched = _searched(sample, hold_out, untrained)
     named = name_keys(
         KeySet(
             name="found",
             filters=keys.reshape(count, *kernel),
             equivalence=same,
-            metadata=_metadata(population, wanted, searched, fitted, point),
+            metadata=told_of(
+                population,
+                wanted,
+                sample,
+                searched=searched,
+                fitted=fitted,
+                point=point,
+                claims=claims,
+            ),
         )
     )
     return FoundKeys(
@@ -150,25 +160,57 @@ def _find(
         networks=networks,
         groups=groups_of(held, count),
         agreement=_agreements(keys, first.starts, sample, wanted),
-        claims=claims_of(held, point, seed=wanted.seed),
+        claims=claims,
         examples=_examples(sample, keys, same),
         axis=first.axis,
-        notes=_notes(sample, wanted, passes, chance),
+        notes=notes_of(held, wanted, passes, hold_out=hold_out),
     )
+
+
+def without_starts(population: Population) -> tuple[Population, int]:
+    """A population without the epochs 0 of runs that it has later epochs of, too.
+
+    They are the control by initialisation, and in nothing else.
+
+    Returns
+    -------
+    population : Population
+    layers : int
+        How many were left out.
+    """
+    told = select_values(population.folder, ("run", "epoch"), population.where)
+    begun = {run for run, epoch in told if run not in (None, "") and epoch == 0}
+    both = sorted({run for run, epoch in told if run in begun and epoch not in (None, 0)})
+    if not both:
+        return population, 0
+    starts = f"epoch = 0 AND run IN ({', '.join(map(literal, both))})"
+    where = f"NOT coalesce({starts}, 0) AND (\n{population.where or 'TRUE'}\n)"
+    trained = type(population)(
+        population.folder, where, kernel=population.asked, drop_sparse=population.drop_sparse
+    )
+    return trained, sum(run in both and epoch == 0 for run, epoch in told)
 
 
 def usual_hold_out(population: Population) -> str:
-    """``"model"``, or ``"layer"`` where there are too few models to hold some out."""
-    sizes = [size for size in population.kernels if size.kernel == population.kernel]
-    return "model" if sizes and sizes[0].models >= FEWEST_GROUPS else "layer"
+    """What is held out together: training runs, else models; layers where these are few.
+
+    Epochs of one run are one network, and no more independent than copies of it.
+    """
+    height, width = population.kernel
+    where = f"kh = {height} AND kw = {width} AND (\n{population.where or 'TRUE'}\n)"
+    told = select_values(population.folder, ("run", "model"), where)
+    groups = {model if run in (None, "") else run for run, model in told}
+    if len(groups) < FEWEST_GROUPS:
+        return "layer"
+    return "run" if any(run not in (None, "") for run, _ in told) else "model"
 
 
 def _held(sample: Sample, wanted: Settings) -> HeldOut:
-    ladder = (
-        {*wanted.ladder, wanted.k}
-        if wanted.coverage is None
-        else {*LADDER, *range(40, MOST_K + 1, 8)}
-    )
+    ladder = {*wanted.ladder, wanted.k}
+    if wanted.coverage is not None:
+        ladder = {*LADDER, *range(40, MOST_K + 1, 8)}
+    if wanted.equivalence.shifts:
+        ladder = {count for count in ladder if count <= MOST_SHIFTED or count == wanted.k}
     held = held_out(
         sample, sorted(ladder), method=wanted.method, same=wanted.equivalence, seed=wanted.seed
     )
@@ -231,30 +273,54 @@ def _fitted(
     return explained_of(histogram, sum(one.r2 for one in found)), members
 
 
-def _controls(
-    population: Population, sample: Sample, wanted: Settings
-) -> dict[str, NDArray[np.float32]]:
-    """Kernels of each control: as many for finding and for trying as a half of the networks."""
-    count = max(2 * min(TRAINED_ON, len(sample.unit) // 2), 4)
-    seed, kernel = wanted.seed, sample.kernel
-    found = {
+def _add_controls(held: HeldOut, population: Population, wanted: Settings) -> None:
+    """Kernels of each control, explained by keys of the other half of them, as networks are.
+
+    Each stands for a filter of the networks, in its half and its group, but for those of the
+    networks at initialisation.
+    """
+    sample, seed, kernel = held.sample, wanted.seed, held.sample.kernel
+    rng = np.random.default_rng([seed, 8])
+    most = 2 * TRAINED_ON
+    chosen = np.arange(len(sample.unit))
+    if len(chosen) > most:
+        chosen = np.sort(rng.choice(len(chosen), most, replace=False))
+    unit, count = sample.unit[chosen], len(chosen)
+    owners = (sample.layer[chosen], sample.model_of_filter[chosen])
+    kernels = {
         "gaussian": controls.gaussian(count, kernel, seed=seed),
-        "spectrum": controls.same_spectrum(sample.unit, count, kernel, seed=seed),
-        "covariance": controls.same_covariance(sample.unit, count, seed=seed),
+        "shuffled": controls.same_weights(unit, count, seed=seed),
+        "spectrum": controls.same_spectrum(unit, count, kernel, seed=seed),
+        "covariance": controls.same_covariance(unit, count, owners=owners, seed=seed),
     }
-    if sample.runs:
-        runs = ", ".join("'" + run.replace("'", "''") + "'" for run in sample.runs)
-        where = f"epoch = 0 AND run IN ({runs})"
-        if wanted.kind == DEPTHWISE:
-            where += f" AND kind = '{DEPTHWISE}'"
-        before = type(population)(population.folder, where, kernel=kernel)
-        try:
-            unit = draw(before, hold_out="layer", zero=wanted.zero, most=count).unit
-        except FilterDBError:  # none of the runs has its epoch 0 here
-            return found
-        rng = np.random.default_rng([seed, 8])
-        found["initialisation"] = unit[rng.permutation(len(unit))]
-    return found
+    for name, drawn in kernels.items():
+        held.controls[name] = Crossed(drawn, held.fold[chosen], held.group[chosen])
+    start = _untrained(population, sample, wanted, most)
+    if start is not None:
+        fold = rng.integers(2, size=len(start)).astype(np.int8)
+        alone = np.full(len(start), int(held.group.max()) + 1, np.intp)
+        held.controls["initialisation"] = Crossed(start, fold, alone)
+    for control in held.controls.values():
+        cross(
+            control, list(held.r2), kernel, method=wanted.method, same=wanted.equivalence,
+            seed=seed,
+        )  # fmt: skip
+
+
+def _untrained(
+    population: Population, sample: Sample, wanted: Settings, most: int
+) -> NDArray[np.float32] | None:
+    """Filters of the epochs 0 of the networks' runs; None where there are none."""
+    if not sample.runs:
+        return None
+    where = f"epoch = 0 AND run IN ({', '.join(map(literal, sample.runs))})"
+    if wanted.kind == DEPTHWISE:
+        where += f" AND kind = '{DEPTHWISE}'"
+    before = type(population)(population.folder, where, kernel=sample.kernel)
+    try:
+        return draw(before, hold_out="layer", zero=wanted.zero, most=most).unit
+    except FilterDBError:  # they are not here, or have no shape
+        return None
 
 
 def _agreements(
@@ -264,10 +330,9 @@ def _agreements(
     some = thinned(sample.unit, COMPARED, wanted.seed)
     same, kernel = wanted.equivalence, sample.kernel
     others = {f"seed {number}": found for number, found in enumerate(starts[1:], 2)}
-    for method in wanted.compare:
-        if method != wanted.method:
-            found = search(some, len(keys), kernel, method=method, same=same, seed=wanted.seed)
-            others[method] = found.keys
+    for method in wanted.compared:
+        found = search(some, len(keys), kernel, method=method, same=same, seed=wanted.seed)
+        others[method] = found.keys
     return tuple(
         agreement(keys, other, some, kernel=kernel, same=same, name=name)
         for name, other in others.items()
@@ -291,7 +356,7 @@ def _examples(sample: Sample, keys: Array, same: Equivalence) -> Examples:
     )
 
 
-def _searched(sample: Sample, hold_out: str) -> Searched:
+def _searched(sample: Sample, hold_out: str, untrained: int) -> Searched:
     shaped, constant, zero = map(int, sample.counts.sum(axis=0))
     return Searched(
         models=len(set(sample.models)),
@@ -303,66 +368,5 @@ def _searched(sample: Sample, hold_out: str) -> Searched:
         sampled=len(sample.unit),
         held_out_by=hold_out,
         groups=len(sample.group_names),
-        left_out=sample.left_out,
+        left_out=sample.left_out | ({UNTRAINED: untrained} if untrained else {}),
     )
-
-
-def _metadata(
-    population: Population,
-    wanted: Settings,
-    searched: Searched,
-    fitted: Explained,
-    point: CurvePoint,
-) -> dict[str, object]:
-    """What a key set's file says of where it comes from."""
-    where = " ".join((population.where or "the whole database").split())
-    return {
-        "source": f"{searched.models} models, {searched.layers} layers, {searched.shaped} filters "
-        f"with a shape; {wanted.kind} layers; {where}",
-        "method": wanted.method,
-        "seeds": wanted.seeds,
-        "thresholds": list(THRESHOLDS),
-        "fitted": {"shares": list(fitted.shares), "mean_r2": fitted.mean_r2},
-        "held_out": {
-            "by": searched.held_out_by,
-            "groups": searched.groups,
-            "shares": list(point.networks.shares),
-            "mean_r2": point.networks.mean_r2,
-        },
-        "chance": {
-            name: {"shares": list(control.by_own.shares), "mean_r2": control.by_own.mean_r2}
-            for name, control in point.controls.items()
-        },
-    }
-
-
-def _notes(
-    sample: Sample, wanted: Settings, passes: int, chance: dict[str, NDArray[np.float32]]
-) -> tuple[str, ...]:
-    """What else to know, in sentences."""
-    notes = []
-    if wanted.kind == ANY:
-        notes.append(
-            "Layers of all kinds: the slices of dense layers are not what the master key filters "
-            "hypothesis is about."
-        )
-    if not sample.whole:
-        notes.append(
-            f"The search worked on {len(sample.unit):,} filters drawn from {sample.shaped:,}"
-            + (f", and {passes} passes over all of them refined it." if passes else ".")
-        )
-    groups = len(sample.group_names)
-    if groups < FEWEST_GROUPS:
-        notes.append(f"{groups} groups are too few for an interval: no claim is made.")
-    elif len(set(sample.models)) < FEWEST_GROUPS:
-        notes.append(
-            "Layers are held out, not networks: the intervals say nothing of other networks."
-        )
-    if "initialisation" not in chance:
-        notes.append(
-            "The database has no epoch 0 of these networks: there is no control by initialisation."
-        )
-    for name, unit in chance.items():
-        if len(unit) < 1000:
-            notes.append(f"The control {name!r} has only {len(unit):,} kernels.")
-    return tuple(notes)

@@ -66,11 +66,12 @@ class CurvePoint:
     k
         Number of keys.
     networks
-        Filters of held-out networks (of all, where there is but one).
+        Filters of held-out networks, or of held-out layers of few networks.
     layers
         Share of the held-out layers whose median filter has R² of at least each threshold.
     controls
-        Name (``"gaussian"``, ``"spectrum"``, ``"covariance"``, ``"initialisation"``) -> chance.
+        Name (``"gaussian"``, ``"shuffled"``, ``"spectrum"``, ``"covariance"``,
+        ``"initialisation"``) -> chance.
     """
 
     k: int
@@ -162,9 +163,14 @@ class Claim:
         Of held-out networks, with the 95 % interval over groups of networks (None where there
         are too few groups).
     chance, control
-        The most that a control reaches with keys of its own, and which one.
+        The most that as many keys of its own explain of a control, and which one; where another
+        control is not exceeded, that one.
+    excess_low, excess_high
+        Of ``value - chance``, the 95 % interval over groups: kernels of a control that stand for
+        a filter each are drawn with it.
     above
-        Whether ``low`` is above the 95 % interval of ``chance``; None where there is no interval.
+        Whether all controls are exceeded, at the lower end of the interval, by half a point;
+        None where there is no interval.
     """
 
     measure: str
@@ -173,6 +179,8 @@ class Claim:
     high: float | None
     chance: float
     control: str
+    excess_low: float | None
+    excess_high: float | None
     above: bool | None
 
 

@@ -3,7 +3,8 @@
 A filter in normal form stands for a line through the origin, since ``a x + b`` of a key is the
 same key for any ``a``. The mean of R² (the squared cosine with the best key) is what is made as
 large as may be: diametrical clustering (Dhillon, Marcotte and Roshan 2003), k-means with the line
-that is nearest to its members in place of their mean. A step never makes it smaller.
+that is nearest to its members in place of their mean. A step never makes it
+smaller, but for moves that lose taps.
 """
 
 from __future__ import annotations
@@ -24,41 +25,74 @@ Array = NDArray[np.float64]
 POOL = 8192
 """Filters from which a start is drawn."""
 MOST_STEPS = 100
-ENOUGH = 1e-6
-"""Gain of the mean R² below which another step is not worth it."""
+ENOUGH, PATIENCE = 1e-6, 2
+"""Gain of the mean R² below which a step was idle, and idle steps after which it ends."""
+PLACED_BY, PLACING, WORTH = 512, 3, 1e-3
+"""Filters by which keys are moved to their place, steps after each move, and gain to keep it."""
+ROUNDS = 2
+"""How often each key may be moved."""
+LOST, RIDGE = 1e-6, 1e-9
+"""Norm below which a move has lost a key, and what keeps the solution for a key well posed."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Step:
     """Sums over filters from which the next keys follow; those of two blocks are added.
 
     Attributes
     ----------
     pull
-        Sums of the members of each key, each weighed with its cosine and moved back to where
-        the key lies, float64 of shape ``(K, k)``.
+        Sums of the filters that are nearest to each move of each key, weighed with their
+        cosines, float64 of shape ``(K, V, k)``.
     explained
-        Sum of R².
+        Sums of their R², shape ``(K, V)``.
     members
-        Number of filters of each key, shape ``(K,)``.
-    n
-        Number of filters.
+        How many they are, shape ``(K, V)``.
     """
 
     pull: Array
+    explained: Array
     members: NDArray[np.int64]
-    explained: float = 0.0
-    n: int = 0
 
-    @classmethod
-    def of(cls, count: int, taps: int) -> Step:
-        """No filters yet."""
-        return cls(np.zeros((count, taps)), np.zeros(count, np.int64))
+    def add(self, other: Step) -> None:
+        """Add the sums over other filters."""
+        self.pull += other.pull
+        self.explained += other.explained
+        self.members += other.members
 
-    def next_keys(self, keys: Array) -> Array:
-        """The keys after the step, shape ``(K, k)``; one without members stays where it is."""
-        norms = np.linalg.norm(self.pull, axis=1, keepdims=True)
-        return np.where(norms > 0, self.pull / np.where(norms > 0, norms, 1), keys)
+    @property
+    def mean_r2(self) -> float:
+        """Of all filters with their best key."""
+        return float(self.explained.sum()) / max(int(self.members.sum()), 1)
+
+    def next_keys(self, keys: Array, transforms: Unit) -> Array:
+        """The keys after the step, shape ``(K, k)``; one without members stays where it is.
+
+        The explained share of a key ``x`` is a sum over its moves ``T`` of
+        ``(x' T' S T x) / (x' T' P T x)``, with the members' second moments ``S`` and ``P`` that
+        takes the mean away. Where its gradient is zero, ``D x = g`` with the pull ``g`` and
+        ``D`` the sum of ``T' P T``, each weighed with what its move explains; that is solved for
+        ``x``. Moves that lose nothing have ``D = P``, and ``x`` is the pull itself.
+        """
+        projected = transforms - transforms.mean(axis=1, keepdims=True)  # P T
+        found = keys.astype(np.float64)
+        for index in range(len(keys)):
+            if not self.members[index].any():
+                continue
+            moved = projected @ keys[index]
+            norms = np.linalg.norm(moved, axis=1)
+            there = norms > LOST
+            weight = np.where(there, 1 / np.where(there, norms, 1), 0)
+            pull = np.einsum("v,vij,vi->j", weight, projected, self.pull[index])
+            share = np.square(weight) * self.explained[index]
+            resist = np.einsum("v,vij,vik->jk", share, projected, projected)
+            ridge = RIDGE * np.trace(resist) / len(pull)
+            key = np.linalg.solve(resist + ridge * np.eye(len(pull)), pull)
+            key -= key.mean()
+            norm = np.linalg.norm(key)
+            if norm > 0:
+                found[index] = key / norm
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,11 +139,10 @@ class Accumulator:
         """Go through filters in normal form."""
         count, taps = self.keys.shape
         views = self.same.views(self.keys, self.kernel)
-        transforms = self.same.transforms(self.kernel)
-        moves = len(transforms)
+        moves = views.shape[1]
         flat = views.reshape(-1, taps)
-        total = Step.of(count, taps)
         pulled = np.zeros((len(flat), taps))
+        explained = np.zeros(len(flat))
         members = np.zeros(len(flat), np.int64)
         for block in blocks:
             best, cosine = best_view(block, flat, signed=self.same.signed)
@@ -117,14 +150,10 @@ class Accumulator:
             weights = np.zeros((len(block), len(flat)), np.float32)
             weights[np.arange(len(block)), best] = cosine
             pulled += weights.T @ block
+            explained += np.bincount(best, weights=np.square(cosine), minlength=len(flat))
             members += np.bincount(best, minlength=len(flat))
-            total.explained += float(np.dot(cosine, cosine))
-            total.n += len(block)
-        # What lies along a moved key pulls the key itself by the move undone.
-        back = np.einsum("vij,kvi->kj", transforms, pulled.reshape(count, moves, taps))
-        total.pull += back - back.mean(axis=1, keepdims=True)
-        total.members += members.reshape(count, moves).sum(axis=1)
-        return total
+        shape = (count, moves)
+        return Step(pulled.reshape(*shape, taps), explained.reshape(shape), members.reshape(shape))
 
 
 def find_lines(
@@ -166,26 +195,56 @@ def find_lines(
     if len(unit) < count:
         msg = f"{len(unit)} filters cannot give {count} keys"
         raise ValueError(msg)
-    keys = start if start is not None else spread_start(unit, count, kernel, equivalence, seed)
-    keys = np.asarray(keys, np.float64)
-    best = (keys, -1.0, np.zeros(count, np.int64))
-    taken = 0
-    while taken < steps:
+    begin = start if start is not None else spread_start(unit, count, kernel, equivalence, seed)
+    if equivalence.shifts:
+        begin = _well_placed(np.asarray(begin, np.float64), unit, kernel, equivalence)
+    found = _climb(np.asarray(begin, np.float64), unit, kernel, equivalence, steps)
+    order = np.argsort(-found.members, kind="stable")
+    keys = found.keys[order]
+    if not equivalence.signed:
+        keys = canonical(keys)
+    return Lines(keys, found.mean_r2, found.members[order], found.steps)
+
+
+def _climb(keys: Array, unit: Unit, kernel: Kernel, same: Equivalence, steps: int) -> Lines:
+    """Steps from given keys until they bring no more; the best keys on the way."""
+    transforms = same.transforms(kernel)
+    best = Lines(keys, -1.0, np.zeros(len(keys), np.int64), 0)
+    taken = idle = 0
+    while taken < steps and idle < PATIENCE:
         taken += 1
-        found = Accumulator(keys, kernel, equivalence).step(blocks_of(unit))
-        explained = found.explained / found.n
-        gain = explained - best[1]
+        found = Accumulator(keys, kernel, same).step(blocks_of(unit))
+        gain = found.mean_r2 - best.mean_r2
         # Moves that lose taps (shifts) may lose a little on the way; the best keys are kept.
         if gain > 0:
-            best = (keys, explained, found.members)
-        if gain < ENOUGH:
+            best = Lines(keys, found.mean_r2, found.members.sum(axis=1), taken)
+        idle = idle + 1 if gain < ENOUGH else 0
+        keys = found.next_keys(keys, transforms)
+    return best
+
+
+def _well_placed(keys: Array, unit: Unit, kernel: Kernel, same: Equivalence) -> Array:
+    """Keys moved by a pixel, one at a time, wherever that explains more.
+
+    A key that starts at the rim of what it may be moved to explains half of its copies at most,
+    and no step leads from there to the middle. Tried on a few filters.
+    """
+    some = unit[:: max(1, len(unit) // PLACED_BY)]
+    shifts = Equivalence(shifts=True)
+    best = _climb(keys, some, kernel, same, PLACING)
+    for _ in range(ROUNDS):
+        before = best.mean_r2
+        for index in range(len(keys)):
+            views = shifts.views(best.keys[index : index + 1], kernel)[0]
+            for view in views[1:]:
+                moved = best.keys.copy()
+                moved[index] = view
+                found = _climb(moved, some, kernel, same, PLACING)
+                if view.any() and found.mean_r2 > best.mean_r2 + WORTH:
+                    best = found
+        if best.mean_r2 == before:
             break
-        keys = found.next_keys(keys)
-    order = np.argsort(-best[2], kind="stable")
-    chosen = best[0][order]
-    if not equivalence.signed:
-        chosen = canonical(chosen)
-    return Lines(chosen, best[1], best[2][order], taken)
+    return best.keys
 
 
 def spread_start(unit: Unit, count: int, kernel: Kernel, same: Equivalence, seed: int) -> Array:
@@ -206,21 +265,7 @@ def spread_start(unit: Unit, count: int, kernel: Kernel, same: Equivalence, seed
         chosen.append(int(drawn[best]))
         left = rests[best]
         left[chosen] = 0
-    start = pool[chosen].astype(np.float64)
-    return _centred(start, kernel, same) if same.shifts else start
-
-
-def _centred(keys: Array, kernel: Kernel, same: Equivalence) -> Array:
-    """Keys moved so that most of their weight is in the middle: shifts then reach both ways."""
-    views = same.views(keys, kernel).astype(np.float64)
-    grid = np.indices(kernel).reshape(2, -1) - (np.array(kernel)[:, None] - 1) / 2
-    weight = np.square(views)
-    centre = (
-        np.einsum("kvi,di->kvd", weight, grid) / np.maximum(weight.sum(axis=2), 1e-12)[..., None]
-    )
-    away = np.where(weight.any(axis=2), np.square(centre).sum(axis=2), np.inf)
-    middle: Array = views[np.arange(len(keys)), away.argmin(axis=1)]
-    return middle
+    return pool[chosen].astype(np.float64)
 
 
 def _unexplained(pool: Unit, one: int, kernel: Kernel, same: Equivalence) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -23,6 +23,7 @@ from filterdb.population.preset import Scanning
 from filterdb.scan.executors import executor_for
 from filterdb.scan.run import scan
 from filterdb.threads import map_in_threads
+from filterdb.words import counted
 
 Array = NDArray[np.float64]
 Unit = NDArray[np.float32]
@@ -36,7 +37,7 @@ GREEDY_SAMPLE = 20_000
 PASSES = 6
 """Over all filters, at most, to refine what was found on a sample."""
 ENOUGH = 1e-5
-CURVE_STARTS, CURVE_STEPS = 2, 40
+CURVE_STEPS = 40
 """Of k-means where the exact optimum does not matter."""
 
 
@@ -90,8 +91,10 @@ def search(
     MissingExtraError
         The autoencoder was asked for, and torch is not installed.
     """
-    check_count(unit, count)
-    start = partial(_start, unit=unit, count=count, kernel=kernel, method=method, same=same)
+    check_count(unit, count, signed=same.signed)
+    start = partial(
+        _start, first=seed, unit=unit, count=count, kernel=kernel, method=method, same=same
+    )
     # torch has threads, and a state, of its own.
     threads = 1 if method == "autoencoder" else None
     found = map_in_threads(start, range(seed, seed + seeds), threads=threads)
@@ -99,7 +102,7 @@ def search(
     return Search(found[0][0], tuple(keys for keys, _, _ in found), found[0][2])
 
 
-def check_count(unit: Unit, count: int) -> None:
+def check_count(unit: Unit, count: int, *, signed: bool) -> None:
     """Make sure that there can be so many keys.
 
     Raises
@@ -107,20 +110,20 @@ def check_count(unit: Unit, count: int) -> None:
     KeySetError
         There are fewer distinct filters than keys.
     """
-    distinct = distinct_filters(unit, count)
+    distinct = distinct_filters(unit, count, signed=signed)
     if distinct < count:
         msg = (
-            f"{count:,} keys were asked for, but the selection has {distinct:,} filters that are "
-            "no copies of one another. Ask for fewer (--k), or select more layers."
+            f"{count:,} keys were asked for, but the selection has {counted(distinct, 'filter')} "
+            "that are no copies of one another. Ask for fewer (--k), or select more layers."
         )
         raise KeySetError(msg)
 
 
-def distinct_filters(unit: Unit, enough: int) -> int:
+def distinct_filters(unit: Unit, enough: int, *, signed: bool) -> int:
     """How many filters are no copies of one another; no more are counted than is enough."""
     found = 0
     for some in (unit[: max(4096, 8 * enough)], unit):
-        found = len(np.unique(np.round(canonical(some), 3), axis=0))
+        found = len(np.unique(np.round(some if signed else canonical(some), 3), axis=0))
         if found >= enough:
             break
     return found
@@ -140,29 +143,26 @@ def refined(
     if sample.whole:
         return keys, 0
     best, reached, passes = keys, -1.0, 0
+    transforms = same.transforms(sample.kernel)
     with executor_for(jobs=scanning.jobs, scheduler=scanning.scheduler) as executor:
         while passes < PASSES:
             passes += 1
             job = StepJob(as_rows(keys), sample.kernel, same, zero)
-            parts = [
+            found = (
                 scanned.value
                 for scanned in scan(
                     sample.parts, job, executor=executor, progress=scanning.progress
                 )
-            ]
-            step = parts[0]
-            for part in parts[1:]:
-                step.pull += part.pull
-                step.members += part.members
-                step.explained += part.explained
-                step.n += part.n
-            explained = step.explained / max(step.n, 1)
-            gain = explained - reached
+            )
+            step = next(found)
+            for part in found:
+                step.add(part)
+            gain = step.mean_r2 - reached
             if gain > 0:
-                best, reached = keys, explained
+                best, reached = keys, step.mean_r2
             if gain < ENOUGH:
                 break
-            keys = step.next_keys(keys)
+            keys = step.next_keys(keys, transforms)
     return best, passes
 
 
@@ -182,12 +182,18 @@ def nested_keys(
         Numbers of keys.
     """
     if method == "lines":
+        possible = [count for count in counts if count <= len(unit)]
+        if not possible:
+            return {}
+        starts = nested_keys(unit, possible, kernel, method="greedy", same=same, seed=seed)
+        lines = partial(_from_greedy, unit=unit, kernel=kernel, same=same, seed=seed, starts=starts)
         # The longest first: no thread is left with it at the end.
-        possible = sorted((count for count in counts if count <= len(unit)), reverse=True)
-        best = partial(_best_lines, unit=unit, kernel=kernel, same=same, seed=seed)
-        return dict(zip(possible, map_in_threads(best, possible), strict=True))
+        order = sorted(possible, reverse=True)
+        return dict(zip(order, map_in_threads(lines, order), strict=True))
     some = _some(unit, seed)
-    candidates, _ = candidates_of(some, kernel, method=method, same=same, seed=seed)
+    candidates, _ = candidates_of(
+        some, kernel, most=max(counts), method=method, same=same, seed=seed
+    )
     removed = remove_greedily(some, candidates, 1, kernel=kernel, same=same).removed
     result = {}
     for count in counts:
@@ -199,7 +205,7 @@ def nested_keys(
 
 
 def candidates_of(
-    some: Unit, kernel: Kernel, *, method: Method, same: Equivalence, seed: int
+    some: Unit, kernel: Kernel, *, most: int, method: Method, same: Equivalence, seed: int
 ) -> tuple[Array, NDArray[np.int64]]:
     """What greedy removal starts from, and how many filters are nearest to each.
 
@@ -207,6 +213,8 @@ def candidates_of(
     ----------
     some
         Filters in normal form.
+    most
+        Keys that are wanted of them: greedy removal starts from twice as many, and from 50.
     kernel, method, same, seed
         As :func:`search` takes them.
     """
@@ -216,32 +224,52 @@ def candidates_of(
 
         trained = train_autoencoder(some, kernel, seed=seed, signed=same.signed)
         return trained.decoded.reshape(len(trained.decoded), -1), trained.counts
-    many = min(CANDIDATES, distinct_filters(some, CANDIDATES))
+    wanted = max(CANDIDATES, 2 * most)
+    many = min(wanted, distinct_filters(some, wanted, signed=same.signed))
     found = find_lines(some, many, kernel, same=same, seed=seed, steps=CURVE_STEPS)
     return found.keys, found.members
 
 
-def _best_lines(count: int, *, unit: Unit, kernel: Kernel, same: Equivalence, seed: int) -> Array:
-    """The better of a few starts."""
-    starts = (
-        find_lines(unit, count, kernel, same=same, seed=seed + turn, steps=CURVE_STEPS)
-        for turn in range(CURVE_STARTS)
-    )
-    return max(starts, key=lambda found: found.mean_r2).keys
+def _from_greedy(
+    count: int,
+    *,
+    unit: Unit,
+    kernel: Kernel,
+    same: Equivalence,
+    seed: int,
+    starts: Mapping[int, Array],
+) -> Array:
+    """Lines that start from what greedy removal leaves: rarely worse than the best of many."""
+    return find_lines(
+        unit, count, kernel, same=same, seed=seed, start=starts.get(count), steps=CURVE_STEPS
+    ).keys
 
 
 Found = tuple[Array, float, CodeAxis | None]
 
 
 def _start(
-    seed: int, *, unit: Unit, count: int, kernel: Kernel, method: Method, same: Equivalence
+    seed: int,
+    *,
+    first: int,
+    unit: Unit,
+    count: int,
+    kernel: Kernel,
+    method: Method,
+    same: Equivalence,
 ) -> Found:
     """Keys from one start, their mean R², and the axis of codes where there is one."""
     if method == "lines":
-        found = find_lines(unit, count, kernel, same=same, seed=seed)
+        begin = None
+        if seed == first:  # greedy removal starts well, others show what else there is
+            begin = nested_keys(unit, [count], kernel, method="greedy", same=same, seed=seed)
+        start = begin.get(count) if begin else None
+        found = find_lines(unit, count, kernel, same=same, seed=seed, start=start)
         return found.keys, found.mean_r2, None
     some = _some(unit, seed)
-    candidates, members = candidates_of(some, kernel, method=method, same=same, seed=seed)
+    candidates, members = candidates_of(
+        some, kernel, most=count, method=method, same=same, seed=seed
+    )
     if count > len(candidates):
         msg = (
             f"The method {method!r} draws {len(candidates)} candidates and cannot give {count} "

@@ -110,14 +110,13 @@ class StepJob(Job[Step]):
         return {
             SEEN: np.asarray(len(filters)),
             "pull": step.pull,
+            "explained": step.explained,
             "members": step.members,
-            "explained": np.asarray(step.explained),
-            "n": np.asarray(step.n),
         }
 
     def value(self, arrays: Arrays) -> Step:
         """Sums over a part."""
-        return Step(arrays["pull"], arrays["members"], float(arrays["explained"]), int(arrays["n"]))
+        return Step(arrays["pull"], arrays["explained"], arrays["members"])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from filterdb.errors import KeySetError
+from filterdb.errors import KeySetError, QueryError
 from filterdb.keys.equivalence import Kernel
 from filterdb.keys.normal import ZERO
 from filterdb.keys.search.passes import SampleJob
-from filterdb.population.axes import axis_of
+from filterdb.population.axes import NO_AXES, axis_of
 from filterdb.population.preset import LAYER, Scanning, scan_layers
 from filterdb.scan.executors import executor_for
 from filterdb.scan.parts import Part, split
 from filterdb.scan.run import scan
-from filterdb.store.query import select_kernels, select_values
+from filterdb.store.query import axis_columns, select_kernels, select_values
 
 if TYPE_CHECKING:
     from filterdb.population.population import Population
@@ -77,6 +79,17 @@ class Sample:
         return int(self.counts[:, 0].sum())
 
     @property
+    def weights(self) -> set[str]:
+        """What tells the networks: the first 16 digits of the hash of each one's weights."""
+        return {layer.weights_hash[:16] for part in self.parts for layer in part.layers}
+
+    @property
+    def model_of_filter(self) -> NDArray[np.intp]:
+        """Number of the model of each filter, shape ``(n,)``."""
+        names = {name: number for number, name in enumerate(dict.fromkeys(self.models))}
+        return np.array([names[model] for model in self.models], np.intp)[self.layer]
+
+    @property
     def group_of_filter(self) -> NDArray[np.intp]:
         """Number of the group of each filter, by :attr:`group_names`, shape ``(n,)``."""
         names = {name: number for number, name in enumerate(self.group_names)}
@@ -126,7 +139,7 @@ def draw(
         No filter has a shape.
     """
     work = scanning or Scanning()
-    column = () if hold_out == "layer" else (hold_out,)
+    column = () if hold_out == "layer" else (held_out_column(population.folder, hold_out),)
     axes = [axis_of(population.folder, name) for name in by]
     told = ("model", "name", "run", "epoch", *column)
     further = [name for axis in axes for name in axis.columns]
@@ -211,7 +224,15 @@ def _what_there_is(population: Population, depthwise: list[Kernel]) -> str:
     kinds: dict[str, int] = {}
     for (found,) in select_values(population.folder, ("kind",), population.where):
         kinds[str(found)] = kinds.get(str(found), 0) + 1
-    listed = ", ".join(f"{count:,} {name}" for name, count in sorted(kinds.items())) or "no layers"
+    listed = ", ".join(f"{count:,} {name}" for name, count in sorted(kinds.items()))
+    if not kinds:
+        where = " ".join((population.where or "").split())
+        return (
+            f"Nothing is left of the database: no layer meets the condition {where}. Change it "
+            "(--where, where=); `filterdb layers` lists what there is."
+            if where
+            else "The database has no layers. Ingest some models first."
+        )
     return (
         f"No layer of the selection is depthwise: it has {listed}. The master key filters are "
         "about depthwise layers; --kind any (kind='any') takes the 2-D slices of all layers."
@@ -223,6 +244,28 @@ def _groups(rows: Sequence[tuple[Any, ...]], hold_out: str) -> list[str]:
     if hold_out == "layer":
         return [f"{row[0]}: {row[1]}" for row in rows]
     return [str(row[0]) if row[4] in (None, "") else str(row[4]) for row in rows]
+
+
+def held_out_column(folder: Path, name: str) -> str:
+    """A column of the catalogue by whose values layers can be held out.
+
+    Raises
+    ------
+    QueryError
+        There is none of that name; the message lists those that there are.
+    """
+    known = axis_columns(folder)
+    folded = {column.lower(): column for column in known}
+    if name.lower() in folded:
+        return folded[name.lower()]
+    names = ["layer", "model", *(column for column in known if column not in {*NO_AXES, "model"})]
+    near = get_close_matches(name.lower(), names, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    msg = (
+        f"There is no column {name!r} to hold out by (--hold-out, hold_out=).{hint} "
+        f"There are: {', '.join(names)}."
+    )
+    raise QueryError(msg)
 
 
 def _trained_runs(rows: Sequence[tuple[Any, ...]]) -> tuple[str, ...]:

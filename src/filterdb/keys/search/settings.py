@@ -8,7 +8,7 @@ from filterdb.errors import KeySetError
 from filterdb.keys.equivalence import Equivalence
 from filterdb.keys.normal import ZERO
 from filterdb.keys.search.found import THRESHOLDS
-from filterdb.keys.search.methods import METHODS, Method
+from filterdb.keys.search.methods import CANDIDATES, METHODS, Method
 from filterdb.keys.search.sample import ANY, DEPTHWISE
 from filterdb.population.choices import check_choice
 
@@ -67,6 +67,12 @@ class Settings:
     ladder: tuple[int, ...] = LADDER
     by: tuple[str, ...] = ("depth_decile", "training_dataset")
 
+    @property
+    def compared(self) -> tuple[Method, ...]:
+        """The methods to compare with: never the method itself, lines where that leaves none."""
+        others = tuple(method for method in self.compare if method != self.method)
+        return others or (("lines",) if self.compare and self.method != "lines" else ())
+
     def check(self) -> None:
         """Make sure that they make sense.
 
@@ -82,6 +88,12 @@ class Settings:
         if self.threshold not in THRESHOLDS:
             listed = ", ".join(f"{threshold:g}" for threshold in THRESHOLDS)
             msg = f"threshold is {self.threshold:g}; it is one of {listed}."
+            raise KeySetError(msg)
+        if self.method == "autoencoder" and self.k > CANDIDATES:
+            msg = (
+                f"The autoencoder draws {CANDIDATES} candidates and cannot give {self.k} keys. Ask "
+                "for fewer (--k), or take the method lines."
+            )
             raise KeySetError(msg)
         least = {"k": self.k, "seeds": self.seeds, "ladder": min(self.ladder, default=1)}
         for name, value in least.items():

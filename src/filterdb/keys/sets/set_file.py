@@ -56,12 +56,19 @@ def load_keys(keys: KeySet | str | os.PathLike[str]) -> KeySet:
     """
     if isinstance(keys, KeySet):
         return keys
+    if not isinstance(keys, str | os.PathLike):
+        msg = (
+            f"Keys were given as {type(keys).__name__}, which is no key set. "
+            "`filterdb.keys.KeySet('mine', array)` makes one of an array of shape (K, kh, kw)."
+        )
+        raise KeySetError(msg)
     name = os.fspath(keys)
     if name in shipped():
         return read_keys(FOLDER / f"{name}{SUFFIX}")
     if os.path.lexists(name):
         return read_keys(Path(name))
-    near = get_close_matches(name.removesuffix(SUFFIX), shipped(), n=1)
+    suffix = Path(name).suffix
+    near = get_close_matches(name.removesuffix(suffix), shipped(), n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     msg = (
         f"There is no key set {name!r}: neither a file, nor one that comes with filterdb "
@@ -156,7 +163,8 @@ def _decoded(data: NDArray[np.uint8], name: str) -> KeySet:
     if data[8:9].tobytes() != b"{":
         msg = (
             "It is no safetensors file, and key sets are nothing else. Keys in an array of shape "
-            f"(K, kh, kw) become one with `save_keys(KeySet(name, array), '{name}{SUFFIX}')`."
+            "(K, kh, kw) become one with `filterdb.keys.save(filterdb.keys.KeySet('mine', array), "
+            f"'mine{SUFFIX}')`."
         )
         raise KeySetError(msg)
     header = parse_header(data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +13,7 @@ from filterdb.keys.equivalence import Equivalence
 from filterdb.keys.fit import NO_KEY, fit_keys
 from filterdb.keys.key_set import KeySet
 from filterdb.keys.normal import SHAPED, normal_form
+from filterdb.keys.torch.noise import noise_level
 
 Array = NDArray[np.float32]
 
@@ -24,19 +25,43 @@ class Assigned:
     Attributes
     ----------
     key
-        Index of the key of each filter, int16 of shape ``(n,)``; -1 where it has no shape.
+        Index of the key of each filter, int16 of shape ``(n,)``; -1 where the filter is kept.
     shapes
-        ``a key``, float32 of shape ``(n, k)``; rows of zeros where there is no shape.
+        ``a key``, float32 of shape ``(n, k)``; rows of zeros where the filter is kept.
     b
         Offsets, float32 of shape ``(n,)``.
     r2
         Mean R² over the filters with a shape; None where nothing was fitted.
+    constant, other
+        Number of filters that are kept: without a shape; with one that no key is like.
+    note
+        A sentence on the fit, or None.
     """
 
     key: NDArray[np.int16]
     shapes: Array
     b: Array
     r2: float | None
+    constant: int = 0
+    other: int = 0
+    note: str | None = None
+
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        """Which filters stay as they are."""
+        result: NDArray[np.bool_] = self.key == NO_KEY
+        return result
+
+    def why_not(self, largest: float, dtype: str) -> str | None:
+        """Why these filters cannot be written into a layer of such a type, or None."""
+        if self.kept.all():
+            return (
+                "no key is like any of its filters" if self.other else "its filters have no shape"
+            )
+        reach = np.abs(self.shapes).max(axis=1).astype(np.float64) + np.abs(self.b)
+        if not (reach <= largest).all():
+            return f"a x + b is beyond {dtype.removeprefix('torch.')} for a filter of it"
+        return None
 
 
 def by_fit(filters: Array, keys: KeySet, same: Equivalence) -> Assigned:
@@ -49,9 +74,18 @@ def by_fit(filters: Array, keys: KeySet, same: Equivalence) -> Assigned:
     keys, same
         The keys, and what does not matter besides ``a`` and ``b``.
     """
-    fit = fit_keys(filters, keys.flat, keys.kernel, equivalence=same)
+    with np.errstate(over="ignore"):  # strengths beyond float32 are left alone
+        fit = fit_keys(filters, keys.flat, keys.kernel, equivalence=same)
     moved = same.views(keys.flat, keys.kernel)[fit.key, fit.view]
-    return _assigned(fit.key, moved, fit.a, fit.b, r2=fit.r2)
+    assigned = _assigned(fit.key, moved, fit.a, fit.b, r2=fit.r2)
+    shaped = int((fit.key != NO_KEY).sum())
+    if assigned.r2 is None or assigned.r2 > (level := noise_level(keys, same, shaped)):
+        return assigned
+    note = (
+        f"Its keys explain no more of it (mean R² {assigned.r2:.2f}) than they may of random "
+        f"filters ({level:.2f}): if it has not learnt yet, draw keys with assign='sample'."
+    )
+    return replace(assigned, note=note)
 
 
 def by_mapping(filters: Array, keys: KeySet, indices: ArrayLike, *, name: str) -> Assigned:
@@ -62,7 +96,10 @@ def by_mapping(filters: Array, keys: KeySet, indices: ArrayLike, *, name: str) -
     KeySetError
         The indices are not one of the keys for each filter.
     """
-    chosen = np.asarray(indices)
+    try:
+        chosen = np.asarray(indices)
+    except (ValueError, TypeError, RuntimeError):  # ragged, or a tensor that is not of the CPU
+        chosen = np.empty(0)
     whole = chosen.dtype.kind in "iu" and chosen.shape == (len(filters),)
     if not whole or chosen.min() < 0 or chosen.max() >= len(keys):
         msg = (
@@ -102,13 +139,30 @@ def checked_shares(shares: Sequence[float] | None, n_keys: int) -> NDArray[np.fl
     """
     if shares is None:
         return np.full(n_keys, 1 / n_keys)
-    given = np.asarray(shares, np.float64)
+    try:
+        given = np.asarray(shares, np.float64)
+    except (ValueError, TypeError, RuntimeError):  # ragged, text, or not of the CPU
+        given = np.empty(0)
     if given.shape != (n_keys,) or not (np.isfinite(given) & (given >= 0)).all() or not given.any():
         msg = f"`shares` has to be {n_keys} numbers, one a key, none negative and not all zero."
         raise KeySetError(msg)
     relative = given / given.max()  # so that no sum is out of range
     result: NDArray[np.float64] = relative / relative.sum()
     return result
+
+
+def checked_seed(seed: object) -> int:
+    """A seed.
+
+    Raises
+    ------
+    KeySetError
+        It is no whole number from 0 on.
+    """
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        msg = f"seed={seed!r} is no whole number from 0 on."
+        raise KeySetError(msg)
+    return int(seed)
 
 
 def _assigned(
@@ -119,9 +173,18 @@ def _assigned(
     *,
     r2: NDArray[np.floating] | None,
 ) -> Assigned:
-    """The new filters, where those without a shape keep their constant."""
+    """The new filters, but for those without a shape and those that no key is like."""
     strength = np.where(key >= 0, a, 0)
-    shapes = (strength[:, None] * keys).astype(np.float32)
+    given = strength != 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        shapes = (strength[:, None] * keys).astype(np.float32)
     fitted = r2 is not None and bool(np.isfinite(r2).any())
     mean = float(np.nanmean(r2, dtype=np.float64)) if fitted and r2 is not None else None
-    return Assigned(key.astype(np.int16), shapes, b.astype(np.float32), mean)
+    return Assigned(
+        key=np.where(given, key, NO_KEY).astype(np.int16),
+        shapes=shapes,
+        b=b.astype(np.float32),
+        r2=mean,
+        constant=int((key == NO_KEY).sum()),
+        other=int((~given & (key != NO_KEY)).sum()),
+    )

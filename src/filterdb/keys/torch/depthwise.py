@@ -1,12 +1,11 @@
-"""Depthwise layers that start from keys: :func:`initialise`."""
+"""How the depthwise layers of a model get keys: planned for all, then written."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,130 +15,61 @@ from torch import nn
 from filterdb.errors import KeySetError
 from filterdb.keys.equivalence import Equivalence
 from filterdb.keys.key_set import KeySet
-from filterdb.keys.torch.assigning import Assigned, by_fit, by_mapping, by_sample, checked_shares
-from filterdb.keys.torch.key_conv import add_offset, drop_offset, effective_kernel, takes_offset
-from filterdb.keys.torch.layers import DepthwiseLayer, convolution_types, depthwise_layers
-
-Bias = Literal["per-channel"]
-Assign = Literal["fit", "sample"]
+from filterdb.keys.sets.set_file import load_keys
+from filterdb.keys.torch.assigning import (
+    Assigned,
+    by_fit,
+    by_mapping,
+    by_sample,
+    checked_seed,
+    checked_shares,
+)
+from filterdb.keys.torch.initialised import InitialisedLayer
+from filterdb.keys.torch.key_conv import (
+    add_offset,
+    drop_offset,
+    effective_kernel,
+    held_offset,
+    takes_offset,
+)
+from filterdb.keys.torch.layers import DepthwiseLayer, counted, depthwise_layers, what_it_has
 
 NOT_NAMED = "`assign` does not name it"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class InitialisedLayer:
-    """What became of one depthwise layer.
-
-    Attributes
-    ----------
-    name, also
-        Where it stands in the model (``""``: it is the model), and where else: a module that
-        stands in several places, or a weight that several modules share, is one layer.
-    kernel, channels
-        Its kernel size, and the number of its filters.
-    keys
-        Index of the key of each filter, int16 of shape ``(channels,)``; -1 where the filter has
-        no shape. Empty where the layer was left alone.
-    counts
-        How many filters each key has, int64 of shape ``(K,)``.
-    r2
-        Mean over the filters with a shape of the R² with which their keys fit what they were
-        before; None where nothing was fitted, or no filter has a shape.
-    constant
-        Number of filters without a shape, constant or nearly zero, that keep their constant.
-    frozen
-        Whether the keys do not learn (``weight.requires_grad`` is False).
-    offsets
-        Number of learnt offsets, one a filter; 0 where there are none.
-    reason
-        Why it was left alone (one clause); None where it was not.
-    """
-
-    name: str
-    also: tuple[str, ...]
-    kernel: tuple[int, ...]
-    channels: int
-    keys: NDArray[np.int16]
-    counts: NDArray[np.int64]
-    r2: float | None
-    constant: int
-    frozen: bool
-    offsets: int
-    reason: str | None = None
-
-
-def initialise(
+def initialise_layers(
     model: nn.Module,
-    keys: KeySet | str | PathLike[str] = "published8",
+    keys: KeySet | str | PathLike[str],
     *,
-    freeze: bool = True,
-    bias: Bias | None = None,
-    assign: Assign | Mapping[str, ArrayLike] = "fit",
-    shares: Sequence[float] | None = None,
-    seed: int = 0,
-    equivalence: Equivalence | None = None,
+    freeze: bool,
+    bias: str | None,
+    assign: str | Mapping[str, ArrayLike],
+    shares: Sequence[float] | None,
+    seed: int,
+    same: Equivalence | None,
 ) -> list[InitialisedLayer]:
-    """Let the depthwise layers of a model start from keys (METHODS 3.3, steps 3 and 5).
-
-    The model is changed in place. Layers of another kernel size than the keys' are left alone,
-    so that a model of several sizes takes several calls, one a key set. Nothing is changed
-    where an error is raised.
-
-    Parameters
-    ----------
-    model
-        Any module; a depthwise ``Conv2d`` itself will do.
-    keys
-        A key set, the name of one that comes with filterdb, or the path of a file.
-    freeze
-        Keep the keys from learning: ``weight.requires_grad`` becomes False. Else it is left as
-        it is.
-    bias
-        ``None``: the layer stays a ``Conv2d`` with the weight ``a key + b``. ``"per-channel"``:
-        it becomes a :class:`~filterdb.keys.torch.key_conv.KeyConv2d` where it stands, with the
-        weight ``a key``, and with ``b`` as a learnt offset of each filter, a parameter
-        ``offset`` of shape ``(channels,)``: make the optimiser afterwards. (The
-        layer's own ``bias``, added to its output, is another thing, and stays.)
-    assign
-        ``"fit"``: each filter becomes its best affine fit, for models that have learnt.
-        ``"sample"``: each becomes a key drawn at random, for models that have not; ``b`` is 0,
-        and ``a`` the root mean square norm of the filters (without their means) that the layer
-        has, or, where these are all constant, what PyTorch's own initialisation gives on
-        average, ``sqrt((k - 1) / 3 k)`` with ``k`` taps.
-        A mapping name of the layer -> index of the key of each filter: the affine fit with that
-        very key; layers that it does not name are left alone.
-    shares
-        With ``"sample"``: how often each key is drawn, ``K`` numbers that need not sum to 1;
-        all alike if not given.
-    seed
-        With ``"sample"``. torch's own random numbers are not used.
-    equivalence
-        With ``"fit"``: what does not matter besides ``a`` and ``b``; as the key set says if not
-        given. A filter gets the moved key that fits it.
-
-    Returns
-    -------
-    list of InitialisedLayer
-        All depthwise layers in the order of the model, with those left alone and why:
-        transposed convolutions and those of one or three dimensions, lazy modules, weights that
-        are computed (``parametrize``, ``weight_norm``, ``spectral_norm``, pruning) or have no
-        values, subclasses of ``Conv2d`` where offsets are asked for.
+    """As :func:`~filterdb.keys.torch.initialising.initialise`, which says what the arguments are.
 
     Raises
     ------
     KeySetError
-        No layer can take the keys; ``assign`` or ``shares`` does not go with the model and the
-        keys; or the key set cannot be read.
+        As there.
     """
     if not isinstance(model, nn.Module):
         msg = f"A {type(model).__name__} is no torch.nn.Module: pass the model itself."
         raise KeySetError(msg)
-    if bias not in (None, "per-channel"):
+    if bias is not None and not (isinstance(bias, str) and bias == "per-channel"):
         msg = f"bias={bias!r} is not known: it is None or 'per-channel'."
         raise KeySetError(msg)
-    key_set = _key_set(keys)
+    if same is not None and not isinstance(same, Equivalence):
+        msg = f"equivalence={same!r} is no filterdb.keys.Equivalence, such as Equivalence()."
+        raise KeySetError(msg)
+    key_set = load_keys(keys)
     layers = depthwise_layers(model)
-    plans = _plans(layers, key_set, bias, assign=assign, shares=shares, seed=seed, same=equivalence)
+    plans = _plans(
+        layers, key_set, offsets=bias is not None, assign=assign, shares=shares, seed=seed,
+        same=same or key_set.equivalence,
+    )  # fmt: skip
     if all(isinstance(plan, str) for plan in plans):
         raise KeySetError(_nothing_to_do(model, key_set, layers, plans))
     return [
@@ -150,38 +80,29 @@ def initialise(
     ]
 
 
-def _key_set(keys: KeySet | str | PathLike[str]) -> KeySet:
-    """The key set that is meant."""
-    if isinstance(keys, KeySet):
-        return keys
-    from filterdb.keys.sets.set_file import load_keys
-
-    return load_keys(keys)
-
-
 def _plans(
     layers: list[DepthwiseLayer],
     keys: KeySet,
-    bias: Bias | None,
     *,
-    assign: Assign | Mapping[str, ArrayLike],
+    offsets: bool,
+    assign: str | Mapping[str, ArrayLike],
     shares: Sequence[float] | None,
     seed: int,
-    same: Equivalence | None,
+    same: Equivalence,
 ) -> list[Assigned | str]:
     """The new filters of each layer, or why it is left alone; nothing is changed yet."""
-    reasons = [_reason(layer, keys, bias) for layer in layers]
+    reasons = [_reason(layer, keys, offsets=offsets) for layer in layers]
     named: dict[int, ArrayLike] = {}
     if isinstance(assign, Mapping):
         named = _checked_names(assign, layers, reasons)
-    elif assign not in ("fit", "sample"):
+    elif not isinstance(assign, str) or assign not in ("fit", "sample"):
         msg = f"assign={assign!r} is not known: it is 'fit', 'sample' or a mapping."
         raise KeySetError(msg)
     if shares is not None and assign != "sample":
         msg = "`shares` says how often keys are drawn, which only assign='sample' does."
         raise KeySetError(msg)
     weights = checked_shares(shares, len(keys))
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(checked_seed(seed))
 
     def plan(index: int, layer: DepthwiseLayer) -> Assigned | str:
         if reason := reasons[index]:
@@ -191,21 +112,24 @@ def _plans(
         kernels = effective_kernel(layer.modules[0]).to("cpu", torch.float32).numpy()
         filters = kernels.reshape(layer.channels, -1)
         if isinstance(assign, Mapping):
-            return by_mapping(filters, keys, named[index], name=layer.names[0])
-        if assign == "fit":
-            return by_fit(filters, keys, same or keys.equivalence)
-        return by_sample(filters, keys, weights, rng)
+            assigned = by_mapping(filters, keys, named[index], name=layer.names[0])
+        elif assign == "fit":
+            assigned = by_fit(filters, keys, same)
+        else:
+            assigned = by_sample(filters, keys, weights, rng)
+        dtype = layer.modules[0].weight.dtype
+        return assigned.why_not(float(torch.finfo(dtype).max), str(dtype)) or assigned
 
     return [plan(index, layer) for index, layer in enumerate(layers)]
 
 
-def _reason(layer: DepthwiseLayer, keys: KeySet, bias: Bias | None) -> str | None:
+def _reason(layer: DepthwiseLayer, keys: KeySet, *, offsets: bool) -> str | None:
     """Why a layer cannot take these keys."""
     if layer.reason:
         return layer.reason
     if layer.kernel != keys.kernel:
         return "its kernels are {}x{}, the keys {}x{}".format(*layer.kernel, *keys.kernel)
-    if bias is not None:
+    if offsets:
         for module in layer.modules:
             if not takes_offset(module):
                 return f"a {type(module).__name__}, whose own forward would not add the offsets"
@@ -238,36 +162,60 @@ def _apply(
     layer: DepthwiseLayer, assigned: Assigned, keys: KeySet, *, freeze: bool, offsets: bool
 ) -> InitialisedLayer:
     """Write the new filters into a layer."""
-    first = layer.modules[0]
-    weight = first.weight
-    values = assigned.shapes if offsets else assigned.shapes + assigned.b[:, None]
+    weight = layer.modules[0].weight
+    shapes, means = _new(layer, assigned, offsets=offsets)
     with torch.inference_mode(mode=False), torch.no_grad():
-        weight.copy_(torch.from_numpy(values).reshape(weight.shape).to(weight))
+        weight.copy_(torch.from_numpy(shapes).reshape(weight.shape).to(weight))
+        weight.grad = None  # of what it was: an optimiser would move a frozen weight by it
         if freeze:
-            weight.requires_grad_(False)  # noqa: FBT003 - torch's own name for it
+            weight.requires_grad = False
         if offsets:
-            _add_offsets(layer, torch.from_numpy(assigned.b).to(weight))
+            _add_offsets(layer, torch.from_numpy(means).to(weight), keys)
         else:
             for module in layer.modules:
                 drop_offset(module)
     return InitialisedLayer(
         **_place(layer),
         keys=assigned.key,
-        counts=np.bincount(assigned.key[assigned.key >= 0], minlength=len(keys)),
+        counts=np.bincount(assigned.key[~assigned.kept], minlength=len(keys)),
         r2=assigned.r2,
-        constant=int((assigned.key < 0).sum()),
+        constant=assigned.constant,
+        other=assigned.other,
         frozen=not weight.requires_grad,
         offsets=layer.channels if offsets else 0,
+        note=assigned.note,
     )
 
 
-def _add_offsets(layer: DepthwiseLayer, start: torch.Tensor) -> None:
+def _new(
+    layer: DepthwiseLayer, assigned: Assigned, *, offsets: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The new weights of a layer, ``(n, k)``, and its offsets, ``(n,)``.
+
+    Kept filters stay as they are, bit for bit, or become what they are without their mean.
+    """
+    kernel = effective_kernel(layer.modules[0])
+    old = kernel.to("cpu", torch.float64).numpy().reshape(layer.channels, -1)
+    kept = assigned.kept
+    means = np.where(kept, old.mean(axis=1), assigned.b)
+    # As the element type of the layer holds them, so that their sum is the filter again.
+    means = torch.from_numpy(means).to(kernel.dtype).to(torch.float64).numpy()
+    if offsets:
+        new, left = assigned.shapes, old - means[:, None]
+    else:
+        new, left = assigned.shapes + assigned.b[:, None], old
+    return np.where(kept[:, None], left, new), means
+
+
+def _add_offsets(layer: DepthwiseLayer, start: torch.Tensor, keys: KeySet) -> None:
     """Give a layer its learnt offsets; modules that share the weight share them too."""
-    held = next((m._parameters["offset"] for m in layer.modules if "offset" in m._parameters), None)
+    held = next((found for found in map(held_offset, layer.modules) if found is not None), None)
     offset = nn.Parameter(start) if held is None else held
     offset.copy_(start)
+    offset.grad = None
+    offset.requires_grad = True
     for module in layer.modules:
-        add_offset(module, offset)
+        add_offset(module, offset, key_set=keys.name)
 
 
 def _left_alone(layer: DepthwiseLayer, reason: str, n_keys: int) -> InitialisedLayer:
@@ -278,6 +226,7 @@ def _left_alone(layer: DepthwiseLayer, reason: str, n_keys: int) -> InitialisedL
         counts=np.zeros(n_keys, np.int64),
         r2=None,
         constant=0,
+        other=0,
         frozen=False,
         offsets=0,
         reason=reason,
@@ -299,21 +248,12 @@ def _nothing_to_do(
 ) -> str:
     """What to say where no layer can take the keys."""
     if not layers:
-        types = ", ".join(_counted(convolution_types(model))) or "none at all"
-        return (
-            "The model has no depthwise layers, which keys are for. Its convolutions: "
-            f"{types} (a depthwise one has as many groups as input channels)."
-        )
-    why = "; ".join(_counted(Counter(str(reason) for reason in reasons)))
+        return f"The model has no depthwise layers, which keys are for. {what_it_has(model)}"
+    why = counted(Counter(str(reason) for reason in reasons), sep="; ")
     return (
         f"No depthwise layer of the model can start from the keys {keys.name!r}, and nothing was "
         f"changed. Its depthwise layers: {why}."
     )
-
-
-def _counted(counts: Counter[str]) -> Iterator[str]:
-    """``"3 x Conv2d"``, the most frequent first."""
-    return (f"{count} x {text}" for text, count in counts.most_common())
 
 
 def _some(names: list[str], most: int = 8) -> str:

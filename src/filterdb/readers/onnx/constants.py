@@ -70,6 +70,8 @@ class Constants:
     def stored(self, value: int) -> Found:
         """Open the stored tensor of a value."""
         graph = self.graph
+        if value in graph.redefined:
+            return f"{graph.names[value]!r} stands more than once in the file, with other values"
         try:
             return self.vault.open(graph.constants[value], graph.names[value], graph.origins[value])
         except NotFollowedError as error:

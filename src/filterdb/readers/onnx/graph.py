@@ -58,7 +58,9 @@ class Graph:
     inputs, undefined
         Values that come from outside, and values that nothing defines.
     redefined
-        Initialisers that stand more than once; the last counts, as in onnxruntime.
+        Initialisers that stand more than once with different values, value -> name. ONNX forbids
+        it, and runtimes differ in what they compute with: onnxruntime takes the last of them where
+        it is of 127 bytes or less, and else the last but one; onnx's own evaluator the last.
     """
 
     nodes: list[Node] = field(default_factory=list)
@@ -67,7 +69,7 @@ class Graph:
     constants: dict[int, Any] = field(default_factory=dict)
     inputs: set[int] = field(default_factory=set)
     undefined: set[int] = field(default_factory=set)
-    redefined: list[str] = field(default_factory=list)
+    redefined: dict[int, str] = field(default_factory=dict)
 
     def producers(self) -> dict[int, int]:
         """Value -> index of the node that yields it."""
@@ -170,8 +172,8 @@ class Flattener:
             value = scope.values.get(name)
             if value is None:
                 value = self.new_value(name, scope)
-            elif value in self.graph.constants:
-                self.graph.redefined.append(name)
+            elif self.graph.constants.get(value, tensor) != tensor:
+                self.graph.redefined[value] = text(name)
             self.graph.constants[value] = tensor
 
     def add_nodes(self, nodes: Sequence[onnx.NodeProto], scope: Scope) -> None:

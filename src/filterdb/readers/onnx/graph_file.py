@@ -178,7 +178,9 @@ def describe(model: onnx.ModelProto, graph: Graph) -> list[str]:
     if operators["ConvInteger"]:
         notes.append("The weights of ConvInteger are integers without a scale.")
     notes += [
-        f"The initialiser {name!r} stands twice; the last counts." for name in graph.redefined
+        f"The initialiser {name!r} stands more than once, with different values: which one counts "
+        "differs from runtime to runtime, so no layer was read from it."
+        for name in graph.redefined.values()
     ]
     return notes
 

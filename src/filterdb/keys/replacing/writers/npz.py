@@ -14,7 +14,7 @@ from filterdb.readers import npy
 from filterdb.readers import npz as reader
 
 FORMAT = reader.FORMAT
-MISSING = "its weight is computed from parts (weight norm, spectral norm, a pruning mask)"
+MISSING = "its weight is computed from parts (weight norm, a pruning mask, key offsets, ...)"
 
 
 def slots(path: Path) -> Slots:

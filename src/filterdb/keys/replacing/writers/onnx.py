@@ -55,8 +55,8 @@ def slots(path: Path) -> Slots:
                 "first: onnx.save(onnx.load(file), copy)."
             )
             raise UnsupportedFormatError(msg)
-        # A name that stands twice: the last counts, for the reader as for onnxruntime.
-        result[held.name] = kept.get(held.name) or held.slot
+        twice = f"{held.name!r} stands more than once in the file" if held.name in result else None
+        result[held.name] = twice or kept.get(held.name) or held.slot
     return result
 
 

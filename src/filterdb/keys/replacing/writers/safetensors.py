@@ -16,7 +16,7 @@ from filterdb.readers.elements import storage_dtype
 from filterdb.readers.mapping import map_file
 
 FORMAT = reader.FORMAT
-MISSING = "its weight is computed from parts (weight norm, spectral norm, a pruning mask)"
+MISSING = "its weight is computed from parts (weight norm, a pruning mask, key offsets, ...)"
 stored = stored_in_file
 write = write_over_copy
 

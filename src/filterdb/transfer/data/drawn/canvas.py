@@ -50,10 +50,10 @@ def noise(shape: tuple[int, ...], slope: float, rng: np.random.Generator) -> Arr
     spectrum *= frequency(shape[-1]).clip(1 / shape[-1]) ** (-slope / 2)
     spectrum[..., 0, 0] = 0
     field = np.fft.ifft2(spectrum).real
-    return field / field.std(axis=(-2, -1), keepdims=True)
+    return np.asarray(field / field.std(axis=(-2, -1), keepdims=True))
 
 
 def frequency(size: int) -> Array:
     """Spatial frequency of each Fourier coefficient in cycles per pixel, ``(size, size)``."""
     axis = np.fft.fftfreq(size)
-    return np.hypot(axis[:, None], axis[None, :])
+    return np.asarray(np.hypot(axis[:, None], axis[None, :]))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from demo_zoo.canvas import Array, frequency, grid, noise, rotate, uniform
+from filterdb.transfer.data.drawn.canvas import Array, frequency, grid, noise, rotate, uniform
 
 Rng = np.random.Generator
 
@@ -77,7 +77,7 @@ def _grain(n: int, size: int, rng: Rng) -> Array:
     centre = 1 / uniform(rng, n, 4, 8)
     ring = np.exp(-(((frequency(size)[None] - centre) / 0.04) ** 2))
     field = np.fft.ifft2(np.fft.fft2(rng.standard_normal((n, size, size))) * ring).real
-    return field / field.std(axis=(1, 2), keepdims=True)
+    return np.asarray(field / field.std(axis=(1, 2), keepdims=True))
 
 
 def _cells(n: int, size: int, rng: Rng) -> Array:
@@ -116,4 +116,4 @@ def draw(labels: NDArray[np.int64], size: int, rng: Rng) -> Array:
     fields /= fields.std(axis=(1, 2), keepdims=True) + 1e-6
     fields *= uniform(rng, n, 0.12, 0.25) * rng.choice([-1, 1], (n, 1, 1))
     fields += uniform(rng, n, 0.4, 0.6) + rng.normal(0, 0.04, fields.shape)
-    return np.clip(fields, 0, 1)[:, None]
+    return np.asarray(np.clip(fields, 0, 1)[:, None])

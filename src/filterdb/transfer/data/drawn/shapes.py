@@ -7,14 +7,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from demo_zoo.canvas import Array, colours, grid, inside, noise, rotate, uniform
+from filterdb.transfer.data.drawn.canvas import Array, colours, grid, inside, noise, rotate, uniform
 
 
 def _polygon(x: Array, y: Array, sides: int) -> Array:
     """Regular polygon with circumscribed radius 1."""
     step = 2 * np.pi / sides
     angle = np.mod(np.arctan2(y, x), step) - step / 2
-    return np.hypot(x, y) * np.cos(angle) - np.cos(step / 2)
+    return np.asarray(np.hypot(x, y) * np.cos(angle) - np.cos(step / 2))
 
 
 def _box(x: Array, y: Array, half_width: float, half_height: float) -> Array:
@@ -23,11 +23,11 @@ def _box(x: Array, y: Array, half_width: float, half_height: float) -> Array:
 
 def _star(x: Array, y: Array) -> Array:
     wave = np.abs(np.mod(np.arctan2(y, x) * 5 / np.pi, 2) - 1)
-    return (np.hypot(x, y) - (0.4 + 0.65 * wave)) * 0.7
+    return np.asarray((np.hypot(x, y) - (0.4 + 0.65 * wave)) * 0.7)
 
 
 def _crescent(x: Array, y: Array) -> Array:
-    return np.maximum(np.hypot(x, y) - 1, 0.8 - np.hypot(x - 0.55, y))
+    return np.asarray(np.maximum(np.hypot(x, y) - 1, 0.8 - np.hypot(x - 0.55, y)))
 
 
 # Signed distance (negative inside) of each class, at about unit size.

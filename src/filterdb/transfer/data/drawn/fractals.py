@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from demo_zoo.canvas import Array, colours, grid, rotate, uniform
+from filterdb.transfer.data.drawn.canvas import Array, colours, grid, rotate, uniform
 
 Complex = NDArray[np.complex128]
 Rng = np.random.Generator

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from demo_zoo.canvas import Array, uniform
+from filterdb.extras import require
+from filterdb.transfer.data.drawn.canvas import Array, uniform
 
 CLASSES = tuple(str(digit) for digit in range(10))
 HELD_OUT = 4
@@ -17,9 +18,7 @@ HELD_OUT = 4
 
 @cache
 def _originals() -> tuple[NDArray[Any], NDArray[Any]]:
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
+    bunch = require("sklearn.datasets", extra="transfer").load_digits()
     return bunch.images / 16, bunch.target
 
 
@@ -27,7 +26,7 @@ def _interpolation(size: int, scale: Array, shift: Array) -> Array:
     """Matrices ``(n, size, 8)`` that enlarge one axis linearly; outside the original is 0."""
     place = (np.arange(size)[:, None] + 0.5) * 8 / size - 4
     place = (place - shift) / scale + 3.5
-    return np.clip(1 - np.abs(place - np.arange(8)), 0, 1)
+    return np.asarray(np.clip(1 - np.abs(place - np.arange(8)), 0, 1))
 
 
 def _choose(labels: NDArray[np.int64], rng: np.random.Generator, *, test: bool) -> NDArray[Any]:
@@ -51,7 +50,7 @@ def _draw(labels: NDArray[np.int64], size: int, rng: np.random.Generator, *, tes
     rows = _interpolation(size, scale, uniform(rng, n, -0.6, 0.6))
     columns = _interpolation(size, scale, uniform(rng, n, -0.6, 0.6))
     images = (rows @ images @ columns.transpose(0, 2, 1)) * uniform(rng, n, 0.6, 1)
-    return np.clip(images + rng.normal(0, 0.03, images.shape), 0, 1)[:, None]
+    return np.asarray(np.clip(images + rng.normal(0, 0.03, images.shape), 0, 1)[:, None])
 
 
 def draw_train(labels: NDArray[np.int64], size: int, rng: np.random.Generator) -> Array:

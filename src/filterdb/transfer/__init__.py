@@ -1,0 +1,1 @@
+"""Transfer: frozen filters between data sets, domains, depths and architectures."""

@@ -1,0 +1,1 @@
+"""Image sets that need no download: drawn as pure functions of a seed."""
