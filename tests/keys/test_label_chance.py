@@ -234,8 +234,8 @@ def test_claims_of_a_file_are_checked(tmp_path):
     assert (claim.low, claim.excess_low, told_groups(read)) == (0.4, None, (7, "repo"))
     assert sentences.told_headline(read) == (
         "3 keys explain 50% of the variance of a 5x5 filter, on average, in held-out models (95% "
-        "interval 40% to 60%, over 7 values of repo). Of Gaussian kernels with the same covariance, as many "
-        "keys explain 30%: above chance."
+        "interval 40% to 60%, over 7 values of repo). Of Gaussian kernels with the same "
+        "covariance, as many keys explain 30%: above chance."
     )
     for bad in ({"value": "0.5"}, {"above": 1}, {"low": True}, {"measure": None}, {"chance": []}):
         broken = replace(keys, metadata={"claims": [good, good | bad], "held_out": held})

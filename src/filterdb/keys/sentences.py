@@ -30,8 +30,8 @@ def headline(found: FoundKeys) -> str:
     Examples
     --------
     ``"8 keys explain 59% of the variance of a 3x3 filter, on average, in held-out models (95%
-    interval 57% to 62%, over 51 models). Of Gaussian kernels with the same covariance, as many keys explain 51%:
-    8.1 points less (3.7 to 12), above chance."``
+    interval 54% to 64%, over 51 models). Of Gaussian kernels with the same covariance, as many keys
+    explain 51%: 8.1 points less (3.7 to 12), above chance."``
     """
     claim, went = claim_of(found, MEAN), found.searched
     return _headline(found.keys, claim, went.groups, went.held_out_by)
