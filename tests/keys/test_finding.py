@@ -18,8 +18,9 @@ from filterdb.keys.search.agreement import match
 from filterdb.keys.search.claims import at_most, bootstrap
 from filterdb.keys.search.coverage import explained, explained_layers
 from filterdb.keys.search.crossing import halves
-from filterdb.keys.search.finding import UNTRAINED, find
+from filterdb.keys.search.finding import find
 from filterdb.keys.search.found import MEAN, THRESHOLDS, FoundKeys
+from filterdb.keys.search.runs import UNTRAINED
 from filterdb.keys.search.sample import draw
 from filterdb.keys.search.settings import Settings
 from filterdb.population.preset import Scanning

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from filterdb.errors import FilterDBError, KeySetError
+from filterdb.errors import KeySetError
 from filterdb.keys.equivalence import Equivalence
 from filterdb.keys.key_set import KeySet
 from filterdb.keys.naming.naming import name_keys
 from filterdb.keys.search import controls
 from filterdb.keys.search.agreement import agreement, label
-from filterdb.keys.search.claims import FEWEST_GROUPS, claims_of
+from filterdb.keys.search.claims import claims_of
 from filterdb.keys.search.coverage import curve_of, explained, explained_of, groups_of, networks_of
 from filterdb.keys.search.crossing import (
     TRAINED_ON,
@@ -32,22 +33,25 @@ from filterdb.keys.search.found import (
     FoundKeys,
     Searched,
 )
-from filterdb.keys.search.methods import check_count, refined, search
+from filterdb.keys.search.methods import Search, check_count, refined, search
 from filterdb.keys.search.notes import notes_of, told_of
 from filterdb.keys.search.passes import FitJob, as_rows
-from filterdb.keys.search.sample import DEPTHWISE, Sample, draw, of_kind
+from filterdb.keys.search.runs import (
+    UNTRAINED,
+    untrained_filters,
+    usual_hold_out,
+    without_starts,
+)
+from filterdb.keys.search.sample import Sample, draw, of_kind
 from filterdb.keys.search.settings import LADDER, MOST_K, Settings
 from filterdb.population.preset import Scanning
-from filterdb.population.selection import literal
 from filterdb.scan.executors import executor_for
 from filterdb.scan.run import scan
-from filterdb.store.query import select_values
 from filterdb.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from filterdb.population.population import Population
 
-UNTRAINED = "epoch 0 of a run, which is the control by initialisation"
 MOST_SHIFTED = 8
 """Keys of a curve, at most, where shifts are the same: each has to be put in its place."""
 EXAMPLES = 24
@@ -113,96 +117,79 @@ def _find(
     held = _held(sample, wanted)
     count = wanted.k if wanted.coverage is None else _reaching(held, wanted)
     say(f"{count} keys")
-    same, kernel = wanted.equivalence, sample.kernel
+    best = _best(sample, wanted, count, work)
+    say("chance")
+    _add_controls(held, chosen, wanted)
+    curve = curve_of(held, wanted.equivalence)
+    point = next(point for point in curve if point.k == count)
+    claims = claims_of(held, point, seed=wanted.seed)
+    searched = _searched(sample, hold_out, untrained)
+    told = told_of(
+        population, wanted, sample, searched=searched, fitted=best.fitted, point=point,
+        claims=claims,
+    )  # fmt: skip
+    say("other seeds and methods")
+    return FoundKeys(
+        keys=name_keys(
+            KeySet(
+                name="found",
+                filters=best.keys.reshape(count, *sample.kernel),
+                equivalence=wanted.equivalence,
+                metadata=told,
+            )
+        ),
+        method=wanted.method,
+        seeds=wanted.seeds,
+        searched=searched,
+        fitted=best.fitted,
+        shares=best.members / max(best.members.sum(), 1),
+        curve=curve,
+        networks=networks_of(held, count),
+        groups=groups_of(held, count),
+        agreement=_agreements(best.keys, best.search.starts, sample, wanted),
+        claims=claims,
+        examples=_examples(sample, best.keys, wanted.equivalence),
+        axis=best.search.axis,
+        notes=notes_of(held, wanted, best.passes, hold_out=hold_out),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Best:
+    """The keys of all filters, those with the most filters first.
+
+    Attributes
+    ----------
+    search
+        What found them on the sample.
+    keys, members
+        After passes over all filters, and filters by key.
+    fitted
+        What they explain of the filters that they were found on.
+    passes
+        How many there were.
+    """
+
+    search: Search
+    keys: Array
+    members: NDArray[np.int64]
+    fitted: Explained
+    passes: int
+
+
+def _best(sample: Sample, wanted: Settings, count: int, work: Scanning) -> _Best:
+    """Find the keys of all filters: on the sample, then by passes over the weights."""
+    same = wanted.equivalence
     first = search(
-        sample.unit, count, kernel, method=wanted.method, same=same, seeds=wanted.seeds,
+        sample.unit, count, sample.kernel, method=wanted.method, same=same, seeds=wanted.seeds,
         seed=wanted.seed,
     )  # fmt: skip
     keys, passes = first.keys, 0
     if wanted.method == "lines":
         keys, passes = refined(keys, sample, same=same, zero=wanted.zero, scanning=work)
-    say("what they explain")
     fitted, members = _fitted(keys, sample, wanted, work)
     order = np.argsort(-members, kind="stable")
-    keys, members = keys[order], members[order]
-    say("chance")
-    _add_controls(held, chosen, wanted)
-    curve = curve_of(held, same)
-    point = next(point for point in curve if point.k == count)
-    say("other seeds and methods")
-    networks = networks_of(held, count)
-    claims = claims_of(held, point, seed=wanted.seed)
-    searched = _searched(sample, hold_out, untrained)
-    named = name_keys(
-        KeySet(
-            name="found",
-            filters=keys.reshape(count, *kernel),
-            equivalence=same,
-            metadata=told_of(
-                population,
-                wanted,
-                sample,
-                searched=searched,
-                fitted=fitted,
-                point=point,
-                claims=claims,
-            ),
-        )
-    )
-    return FoundKeys(
-        keys=named,
-        method=wanted.method,
-        seeds=wanted.seeds,
-        searched=searched,
-        fitted=fitted,
-        shares=members / max(members.sum(), 1),
-        curve=curve,
-        networks=networks,
-        groups=groups_of(held, count),
-        agreement=_agreements(keys, first.starts, sample, wanted),
-        claims=claims,
-        examples=_examples(sample, keys, same),
-        axis=first.axis,
-        notes=notes_of(held, wanted, passes, hold_out=hold_out),
-    )
-
-
-def without_starts(population: Population) -> tuple[Population, int]:
-    """A population without the epochs 0 of runs that it has later epochs of, too.
-
-    They are the control by initialisation, and in nothing else.
-
-    Returns
-    -------
-    population : Population
-    layers : int
-        How many were left out.
-    """
-    told = select_values(population.folder, ("run", "epoch"), population.where)
-    begun = {run for run, epoch in told if run not in (None, "") and epoch == 0}
-    both = sorted({run for run, epoch in told if run in begun and epoch not in (None, 0)})
-    if not both:
-        return population, 0
-    starts = f"epoch = 0 AND run IN ({', '.join(map(literal, both))})"
-    where = f"NOT coalesce({starts}, 0) AND (\n{population.where or 'TRUE'}\n)"
-    trained = type(population)(
-        population.folder, where, kernel=population.asked, drop_sparse=population.drop_sparse
-    )
-    return trained, sum(run in both and epoch == 0 for run, epoch in told)
-
-
-def usual_hold_out(population: Population) -> str:
-    """What is held out together: training runs, else models; layers where these are few.
-
-    Epochs of one run are one network, and no more independent than copies of it.
-    """
-    height, width = population.kernel
-    where = f"kh = {height} AND kw = {width} AND (\n{population.where or 'TRUE'}\n)"
-    told = select_values(population.folder, ("run", "model"), where)
-    groups = {model if run in (None, "") else run for run, model in told}
-    if len(groups) < FEWEST_GROUPS:
-        return "layer"
-    return "run" if any(run not in (None, "") for run, _ in told) else "model"
+    return _Best(first, keys[order], members[order], fitted, passes)
 
 
 def _held(sample: Sample, wanted: Settings) -> HeldOut:
@@ -295,7 +282,7 @@ def _add_controls(held: HeldOut, population: Population, wanted: Settings) -> No
     }
     for name, drawn in kernels.items():
         held.controls[name] = Crossed(drawn, held.fold[chosen], held.group[chosen])
-    start = _untrained(population, sample, wanted, most)
+    start = untrained_filters(population, sample, wanted, most)
     if start is not None:
         fold = rng.integers(2, size=len(start)).astype(np.int8)
         alone = np.full(len(start), int(held.group.max()) + 1, np.intp)
@@ -305,22 +292,6 @@ def _add_controls(held: HeldOut, population: Population, wanted: Settings) -> No
             control, list(held.r2), kernel, method=wanted.method, same=wanted.equivalence,
             seed=seed,
         )  # fmt: skip
-
-
-def _untrained(
-    population: Population, sample: Sample, wanted: Settings, most: int
-) -> NDArray[np.float32] | None:
-    """Filters of the epochs 0 of the networks' runs; None where there are none."""
-    if not sample.runs:
-        return None
-    where = f"epoch = 0 AND run IN ({', '.join(map(literal, sample.runs))})"
-    if wanted.kind == DEPTHWISE:
-        where += f" AND kind = '{DEPTHWISE}'"
-    before = type(population)(population.folder, where, kernel=sample.kernel)
-    try:
-        return draw(before, hold_out="layer", zero=wanted.zero, most=most).unit
-    except FilterDBError:  # they are not here, or have no shape
-        return None
 
 
 def _agreements(
