@@ -6,8 +6,12 @@ import csv
 import io
 import json
 import os
+import re
+import shlex
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing, suppress
 
 import numpy as np
 import pytest
@@ -16,7 +20,7 @@ import filterdb
 from filterdb.cli import is_failure
 from filterdb.errors import KeySetError, ReadError
 from filterdb.keys.equivalence import Equivalence
-from filterdb.keys.key_set import KeySet
+from filterdb.keys.key_set import KeyName, KeySet
 from filterdb.keys.labels.chance import chance_of
 from filterdb.keys.labels.labelling import label
 from filterdb.keys.search.finding import find
@@ -298,7 +302,7 @@ def test_label_csv_has_a_row_a_layer(run, db, key_set):
     arguments = ["keys", "label", db, "--set", key_set, "--no-store", "--csv"]
     rows = list(csv.DictReader(io.StringIO(run(*arguments, *of("planted")).stdout)))
     assert len(rows) == 8 * DEPTHWISE
-    keys = load_keys(key_set).texts
+    keys = [f"key {place}: {name}" for place, name in enumerate(load_keys(key_set).texts, 1)]
     for row in rows:
         counts = [int(row[name]) for name in (*keys, "other", "constant", "zero")]
         assert sum(counts) == int(row["filters"]) == CHANNELS
@@ -338,10 +342,136 @@ def test_labels_are_kept(run, run_json, place, key_set, tmp_path):
     assert [(one["name"], one["kernel"], one["keys"], one["layers"]) for one in facts] == [
         ("four", "3x3", 4, 2)
     ] * 2
-    assert facts[0]["id"] == load_keys(key_set).id != facts[1]["id"]
+    assert facts[0]["key_set"] == load_keys(key_set).id != facts[1]["key_set"]
+    assert facts == filterdb.open(folder).info()["key_sets"]
+    assert all(one["n_r2_80"] <= one["n"] == 48 for one in facts)
     shown = run("info", folder).stdout
-    assert all(one["id"] in shown for one in facts)
+    assert all(one["key_set"] in shown for one in facts)
     assert "key set" not in run("info", place / "db").stdout
+
+
+@pytest.fixture
+def labelled(run, place, key_set, tmp_path):
+    """A database with two labelled layers."""
+    folder = tmp_path / "db"
+    filterdb.open(folder).ingest([place / "models" / "planted0.safetensors"])
+    assert run("keys", "label", folder, "--set", key_set, "--jobs", "1").exit_code == 0
+    return folder
+
+
+def test_a_set_of_the_database_is_taken_by_its_id_or_name(run, run_json, labelled, key_set):
+    keys = load_keys(key_set)
+    for name in (keys.id, "four"):
+        assert run_json("keys", "label", labelled, "--set", name)["key_set"]["id"] == keys.id
+    refused = run("keys", "label", labelled, "--set", "fourth")
+    assert f"The database has: four ({keys.id})" in str(refused.exception)
+
+
+def test_a_file_comes_before_a_set_of_the_database(
+    run_json, labelled, key_set, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    other = save_keys(KeySet("other", PLANTED[:2]), tmp_path / "x.safetensors").rename("four")
+    data = run_json("keys", "label", labelled, "--set", "four", "--no-store")
+    assert data["key_set"]["id"] == load_keys(other).id != load_keys(key_set).id
+
+
+def test_forget(run, run_json, labelled, key_set):
+    turned = run("keys", "label", labelled, "--set", key_set, "--signed", "--jobs", "1")
+    assert turned.exit_code == 0
+    done = run("keys", "label", labelled, "--forget", load_keys(key_set).id)
+    assert "its labels of 2 layers" in done.stdout
+    (left,) = run_json("info", labelled)["key_sets"]
+    assert left["key_set"] != load_keys(key_set).id
+    assert run_json("keys", "label", labelled, "--forget", "four")["layers"] == 2
+    assert run_json("info", labelled)["key_sets"] == []
+
+
+DAMAGE = {
+    "labels": "UPDATE key_labels SET labels = x'00' WHERE layer_index = 1",
+    "a number": "UPDATE key_labels SET n = 99",
+    "the set": "UPDATE key_sets SET content = substr(content, 1, 100)",
+    "the name": "UPDATE key_sets SET name = 'five'",
+    "the id": "UPDATE key_sets SET id = 'a b'",
+    "labels of no layer": "UPDATE key_labels SET layer_index = 99 WHERE layer_index = 1",
+    "labels by no set": "UPDATE key_labels SET key_set = 'it''s' WHERE layer_index = 1",
+    "lost labels": "DELETE FROM key_labels WHERE layer_index = 1",
+    "a lost set": "DELETE FROM key_sets",
+    "a lost digest": "DELETE FROM checks WHERE subject <> 'schema'",
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+@pytest.mark.parametrize("word", ["--force", "--forget"])
+def test_the_commands_that_verify_names_mend_labels_as_typed(run, run_json, labelled, what, word):
+    with closing(sqlite3.connect(labelled / "catalogue.sqlite")) as connection, connection:
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute(DAMAGE[what])
+    for _ in range(3):
+        findings = run_json("verify", labelled)["findings"]
+        if not findings:
+            break
+        commands = re.findall("`filterdb (.*?)`", findings[0]["mend"])
+        chosen = [command for command in commands if word in command] or commands
+        typed = [str(labelled) if part == "DB" else part for part in shlex.split(chosen[0])]
+        done = run(*typed)
+        assert done.exit_code == 0, (typed, done.exception)
+    assert run_json("verify", labelled)["findings"] == []
+
+
+@pytest.mark.parametrize("what", ["labels", "a number", "lost labels"])
+def test_labels_of_layers_of_all_kinds_are_mended_as_verify_says(run, run_json, tmp_path, what):
+    arrays = {f"{name}.weight": np.random.default_rng(3).normal(size=(4, 4, 3, 3)) + place
+              for place, name in enumerate("ab")}  # fmt: skip
+    file = save(tmp_path / "dense.safetensors", arrays)
+    filterdb.open(tmp_path / "db").ingest([file])
+    done = run("keys", "label", tmp_path / "db", "--kind", "any", "--jobs", "1")
+    assert done.exit_code == 0
+    with closing(sqlite3.connect(tmp_path / "db" / "catalogue.sqlite")) as connection, connection:
+        connection.execute(DAMAGE[what])
+    (command, *_) = re.findall(
+        "`filterdb (.*?)`", run_json("verify", tmp_path / "db")["findings"][0]["mend"]
+    )
+    typed = [str(tmp_path / "db") if part == "DB" else part for part in shlex.split(command)]
+    assert run(*typed).exit_code == 0
+    assert run_json("verify", tmp_path / "db")["findings"] == []
+
+
+def test_several_files_are_told_what_to_do(run, place):
+    files = [place / "models" / f"planted{seed}.safetensors" for seed in range(2)]
+    done = run("keys", "label", *files)
+    assert done.exit_code == 2
+    told = " ".join(done.stderr.split())
+    assert "one file at a time" in told
+    assert f"filterdb ingest mydb {files[0]} {files[1]}" in told
+
+
+def test_a_large_set_is_shown_without_its_cosines(run, run_json, tmp_path):
+    filters = np.random.default_rng(0).normal(size=(4096, 3, 3))
+    keys = KeySet("large", filters, names=(KeyName("same"),) * 4096)
+    large = save_keys(keys, tmp_path / "large.safetensors")
+    data = run_json("keys", "show", large)
+    assert "cosines" not in data
+    assert "4,096 x 4,096" in data["cosines_left_out"]
+    assert len({key["text"] for key in data["filters"]}) == 4096
+    shown = run("keys", "show", large).stdout
+    assert "same 4096" in shown
+    assert "`KeySet.cosines` has them" in shown
+    some = save_keys(KeySet("some", filters[:64]), tmp_path / "some.safetensors")
+    assert np.shape(run_json("keys", "show", some)["cosines"]) == (64, 64)
+    refused = run("keys", "show", large, some)
+    assert refused.exit_code == 2
+    assert "4,096" in refused.stderr
+
+
+@pytest.mark.parametrize("share", [2, -0.5, 1e300, True, "1", None])
+def test_shares_that_are_none_are_not_shown(run, run_json, tmp_path, share):
+    told = {"chance": {"odd": {"shares": [share, 1, 1, 1], "mean_r2": 1}}}
+    file = save_keys(KeySet("odd", PLANTED, metadata=told), tmp_path / "odd.safetensors")
+    done = run("keys", "show", file)
+    assert done.exit_code == 0
+    assert "R² >= 0.7" not in done.stdout
+    assert run_json("keys", "show", file)["metadata"] == told
 
 
 def test_replace(run, run_json, place, key_set, tmp_path):
@@ -381,6 +511,12 @@ def test_replace(run, run_json, place, key_set, tmp_path):
         (["label", "FILE", "--set", "published9"], "Did you mean 'published8'"),
         (["label", "FILE", "--set", "SET", "--where", "TRUE"], "no database"),
         (["replace", "FILE", "OUT", "--set", "published8"], "7x7.*3x3"),
+        (["replace", "FILE", "OUT", "--set", "published8"], "--resize padding.*--resize analytic"),
+        (["replace", "FILE", "OUT", "--set", "SET", "--min-r2", "nan"], "--min-r2"),
+        (["label", "FILE", "--set", "SET", "--threshold", "nan"], "threshold"),
+        (["label", "FILE", "--set", "SET", "--threshold", "nan", "--filters"], "threshold"),
+        (["label", "DB", "--set", "nothing"], "no key set 'nothing'"),
+        (["label", "DB", "--forget", "nothing"], "no key set 'nothing'"),
         (["replace", "DENSE", "OUT", "--set", "SET"], "no depthwise layer"),
         (["show", "SET", "published8"], "different kernel sizes"),
     ],
@@ -406,6 +542,7 @@ def test_wrong_usage(run, db, key_set, place):
     assert run("keys", "find", db, "--out", "x.npz").exit_code == 2
     assert run("keys", "find", db, "--plot-code", "x.png").exit_code == 2
     assert run("keys", "label", db, "--set", key_set, "--kernel", "5x5").exit_code == 2
+    assert run("keys", "label", db, "--set", key_set, "--forget", "four").exit_code == 2
     assert run("keys", "label", place / "nothing").exit_code == 1
     assert run("keys", "nonsense").exit_code == 2
 
@@ -433,6 +570,31 @@ def test_a_pipe_in_a_terminal_breaks_no_word():
     lines = narrow.decode().splitlines()
     assert max(map(len, lines)) <= 80
     assert narrow.split() == wide.split()
+
+
+def test_labels_of_several_models_fit_a_narrow_terminal(db, key_set):
+    pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (40, 80))
+    command = [sys.executable, "-m", "filterdb", "keys", "label", db, "--set", key_set,
+               "--no-store", "--jobs", "1"]  # fmt: skip
+    plain = {**os.environ, "NO_COLOR": "1", "TERM": "dumb"}
+    for name in ("COLUMNS", "LINES", "FORCE_COLOR"):
+        plain.pop(name, None)
+    shown = b""
+    with subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL, env=plain) as process:
+        os.close(theirs)
+        with suppress(OSError):  # Linux's way to say that nobody writes any more
+            while part := os.read(ours, 65_536):
+                shown += part
+    os.close(ours)
+    assert process.returncode == 0
+    lines = shown.decode().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in shown.decode()
+    bars = [line for line in lines if line.split()[:1] and line.split()[0].startswith("planted")]
+    assert len(bars) == 8
+    assert all(len(line.split()[2]) == 24 for line in bars)
 
 
 def test_exit_statuses(db, key_set, tmp_path):

@@ -279,6 +279,24 @@ def test_settings_that_make_no_sense():
         label(source, "nothing-of-that-name")
 
 
+def test_keys_called_like_a_column_hide_none():
+    names = ("model", "filters", "other")
+    keys = KeySet("sly", KEYS.filters, names=tuple(map(KeyName, names)))
+    (row, *_), plain = (label(network(), one).rows() for one in (keys, KEYS))
+    assert {name: row[name] for name in names} == {name: plain[0][name] for name in names}
+    assert [row[f"key {place}: {name}"] for place, name in enumerate(names, 1)] == [4, 0, 3]
+
+
+@pytest.mark.parametrize("share", [float("nan"), -0.1, 1.5])
+def test_a_threshold_that_is_no_share_is_refused_for_filters_and_kept_labels_too(db, share):
+    (layer, *_) = label_filters(network(), KEYS)
+    with pytest.raises(KeySetError, match="threshold"):
+        list(layer.rows(threshold=share))
+    label(db, KEYS, scanning=HERE)
+    with pytest.raises(KeySetError, match="threshold"):
+        read_labels(db.path, KEYS.id, threshold=share)
+
+
 def test_the_result_as_json_and_as_a_table():
     labels = label(network(), KEYS)
     told = json.loads(json.dumps(labels.to_dict()))
@@ -287,7 +305,8 @@ def test_the_result_as_json_and_as_a_table():
     assert [sum(row["counts"]) + row["other"] + row["constant"] + row["zero"]
             for row in told["layers"]] == [12, 16]  # fmt: skip
     frame = labels.to_pandas()
-    assert frame[["edge 1", "edge 2", "spot 2"]].iloc[0].tolist() == [4, 0, 3]
+    columns = ["key 1: edge 1", "key 2: edge 2", "key 3: spot 2"]
+    assert frame[columns].iloc[0].tolist() == [4, 0, 3]
     assert frame["layer"].tolist() == ["b.dw0", "d.dw1"]
     assert "copies of a key" in repr(labels)
 
@@ -509,6 +528,11 @@ def test_sets_that_are_not_there_are_named_with_those_that_are(db):
     label(db, KEYS, scanning=HERE)
     with pytest.raises(KeySetError, match=f"some \\({KEYS.id}\\)"):
         read_labels(db.path, "published9")
+    with pytest.raises(KeySetError) as unknown:
+        read_labels(db.path, "published9")
+    assert "makes them" not in str(unknown.value)
+    with pytest.raises(KeySetError, match="--set published8` makes them"):
+        read_labels(db.path, "published8")
 
 
 def test_there_must_be_a_database_with_layers(tmp_path):

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
+from time import time
 
 import numpy as np
 import onnx
@@ -27,6 +31,7 @@ from filterdb.errors import (
 from filterdb.keys.equivalence import Equivalence
 from filterdb.keys.key_set import KeySet
 from filterdb.keys.replacing.replacing import replace
+from filterdb.keys.sets.set_file import save_keys
 
 RNG = np.random.default_rng(7)
 KEYS = KeySet("four", RNG.normal(size=(4, 3, 3)))
@@ -527,7 +532,7 @@ def test_torch_computes_what_it_does_with_weights_set_by_hand(tmp_path: Path) ->
     ("message", "kernel", "arrays"),
     [
         ("no depthwise layer.*conv", 3, {"a.weight": RNG.normal(size=(8, 3, 3, 3))}),
-        ("are 5x5.*3x3 .2.", 5, numpy_state()),
+        ("are 5x5.*3x3 .2.*--resize padding.*--resize analytic", 5, numpy_state()),
         ("can be replaced.*int8", 3, {"a.weight": np.ones((8, 3, 3, 3)),
                                       "b.weight": np.ones((8, 1, 3, 3), np.int8),
  "c.weight": np.ones((4, 8, 1, 1))}),
@@ -582,9 +587,66 @@ def test_the_copy_goes_nowhere_else(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".filterdb-*"))
 
 
+def test_a_full_disk_is_told_of_the_copy_and_leaves_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("resource")
+    source = saved(tmp_path, numpy_state(), "safetensors")
+    keys = save_keys(KEYS, tmp_path / "keys.safetensors")
+    out = tmp_path / "out.safetensors"
+    before = set(tmp_path.iterdir())
+    code = (
+        "import resource, runpy, sys;"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({source.stat().st_size - 8},) * 2);"
+        "runpy.run_module('filterdb', run_name='__main__', alter_sys=True)"
+    )
+    command = [sys.executable, "-c", code, "keys", "replace", source, out, "--set", keys]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert f"{out} cannot be written: File too large" in " ".join(done.stderr.split())
+    assert str(source) not in done.stderr
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_what_a_killed_copy_left_is_removed_after_a_day(tmp_path: Path) -> None:
+    source = saved(tmp_path, numpy_state(), "safetensors")
+    day = 24 * 60 * 60
+    ages = {
+        f".filterdb-replace-{'a' * 16}.tmp": day + 60,
+        f".filterdb-replace-{'b' * 16}.tmp": day - 60,  # somebody may be writing it
+        f".filterdb-{'c' * 16}.tmp": 2 * day,
+        ".filterdb-replace-mine.tmp": 2 * day,
+    }
+    for name, age in ages.items():
+        (tmp_path / name).write_bytes(b"draft")
+        os.utime(tmp_path / name, times=(time() - age,) * 2)
+    replace(source, KEYS, tmp_path / "out.safetensors")
+    left = {path.name for path in tmp_path.iterdir()} - {source.name, "out.safetensors"}
+    assert left == set(ages) - {f".filterdb-replace-{'a' * 16}.tmp"}
+
+
+def test_a_killed_copy_is_one_that_would_be_removed(tmp_path: Path) -> None:
+    pytest.importorskip("resource")
+    source = saved(tmp_path, numpy_state(), "safetensors")
+    keys = save_keys(KEYS, tmp_path / "keys.safetensors")
+    out = tmp_path / "out.safetensors"
+    # The process dies at once when its copy reaches this size, as it would of kill -9.
+    code = (
+        "import resource, runpy, signal;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_DFL);"
+        "resource.setrlimit(resource.RLIMIT_CORE, (0, 0));"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({source.stat().st_size - 8},) * 2);"
+        "runpy.run_module('filterdb', run_name='__main__', alter_sys=True)"
+    )
+    command = [sys.executable, "-c", code, "keys", "replace", source, out, "--set", keys]
+    assert subprocess.run(command, capture_output=True, check=False).returncode < 0
+    (draft,) = tmp_path.glob(".filterdb-*")
+    os.utime(draft, times=(0, 0))
+    replace(source, KEYS, out)
+    assert not draft.exists()
+
+
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
 def test_a_share_out_of_range(tmp_path: Path, share: float) -> None:
-    with pytest.raises(ValueError, match="min_r2"):
+    with pytest.raises(KeySetError, match="min_r2"):
         replace(tmp_path / "none", KEYS, tmp_path / "out", min_r2=share)
 
 

@@ -73,6 +73,12 @@ def test_a_file_of_the_library_is_read(tmp_path: Path, dtype: type) -> None:
     np.testing.assert_allclose(keys.filters, KeySet("mine", KEYS).filters, atol=1e-6)
 
 
+def test_a_scale_may_be_a_hundred_times_the_kernel(tmp_path: Path) -> None:
+    told = {"names": '[{"text": "a", "sigma_x": 500, "r2": 1}, {"text": "b"}, {"text": "c"}]'}
+    name = load_keys(written(tmp_path / "wide.safetensors", told)).names[0]
+    assert (name.sigma_x, name.r2) == (500, 1)
+
+
 def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
     told = {"n": np.int64(3), "r2": np.float32(0.5), "curve": np.arange(3), "pair": (1, 2)}
     again = load_keys(save_keys(made(metadata=told), tmp_path / "a.safetensors"))
@@ -134,6 +140,12 @@ MALFORMED = {
     "a sigma of text": {"names": '[{"text": "a", "sigma_x": "1"}]'},
     "a sigma not finite": {"names": '[{"text": "a", "sigma_x": Infinity}]'},
     "a sigma too large": {"names": f'[{{"text": "a", "sigma_x": 1{"0" * 400}}}]'},
+    "a sigma beyond any kernel": {"names": '[{"text": "a", "sigma_x": 501}, {"text": "b"},'
+                                           ' {"text": "c"}]'},
+    "an R² above 1": {"names": '[{"text": "a", "r2": 1.01}, {"text": "b"}, {"text": "c"}]'},
+    "metadata beyond float64": {"metadata": '{"chance": {"a": {"shares": [1e999, 1, 1, 1]}}}'},
+    "whole metadata beyond float64": {"metadata": '{"chance": [1' + "0" * 400 + "]}"},
+    "metadata of too many digits": {"metadata": '{"chance": 1' + "0" * 5_000 + "}"},
     "a negative sigma": {"names": '[{"text": "a", "sigma_x": -1}]'},
     "too few names": {"names": '[{"text": "a"}]'},
     "control characters": {"names": '[{"text": "\\u001b[2J"}]'},

@@ -136,7 +136,7 @@ def info(db: str, as_json: bool) -> None:  # noqa: FBT001
     from filterdb.database import open_database
 
     with open_database(db) as database:
-        facts = database.info() | {"key_sets": key_sets_of(database.path)}
+        facts = database.info()
     if as_json:
         print_json(facts)
         return
@@ -158,23 +158,6 @@ def info(db: str, as_json: bool) -> None:  # noqa: FBT001
         by_reason([(Path(row["path"]).name, row["reason"]) for row in facts["failed_files"]])
 
 
-def key_sets_of(folder: Path) -> Rows:
-    """The key sets by which layers of a database were labelled, with the number of layers."""
-    from filterdb.store.key_labels import labelled_layers
-    from filterdb.store.key_sets import read_key_sets
-
-    return [
-        {
-            "name": found.name,
-            "id": found.id,
-            "kernel": "{}x{}".format(*found.kernel),
-            "keys": found.n_keys,
-            "layers": len(labelled_layers(folder, found.id)),
-        }
-        for found in read_key_sets(folder)
-    ]
-
-
 def key_sets_table(rows: Rows) -> Table:
     """The key sets of a database: name, version, size, and layers labelled."""
     from filterdb.cli.output import new_table, plain
@@ -183,8 +166,9 @@ def key_sets_table(rows: Rows) -> Table:
     table = new_table("key set", "version", "kernel", *right, right=right, fold=("key set",))
     for row in rows:
         table.add_row(
-            plain(row["name"]), row["id"], row["kernel"], f"{row['keys']:,}", f"{row['layers']:,}"
-        )
+            plain(row["name"]), plain(row["key_set"]), row["kernel"], f"{row['keys']:,}",
+            f"{row['layers']:,}",
+        )  # fmt: skip
     return table
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from itertools import count
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +17,10 @@ from filterdb.keys.equivalence import Equivalence, Kernel
 from filterdb.keys.normal import CONSTANT
 
 Array = NDArray[np.float64]
-Resizing = Literal["padding", "analytic"]
 
 MOST_KEYS = 4096
+THRESHOLD = 0.8
+"""R² below which a filter is a copy of no key, but "other"."""
 MEASURED = ("chance", "fitted", "held_out", "claims", "verdict")
 """Metadata that were measured with these very keys, and hold for no others."""
 
@@ -116,14 +119,21 @@ class KeySet:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """What each key is called; a text that stands twice gets a number."""
-        seen: dict[str, int] = {}
-        result = []
-        texts = [name.text for name in self.names]
-        for text in texts:
-            seen[text] = seen.get(text, 0) + 1
-            result.append(f"{text} {seen[text]}" if texts.count(text) > 1 else text)
-        return tuple(result)
+        """What each key is called, no two the same: a text that stands twice gets a number.
+
+        It is made anew at every call.
+        """
+        times = Counter(name.text for name in self.names)
+        numbers = {text: map(str, count(1)) for text, number in times.items() if number > 1}
+
+        def numbered(text: str) -> str:
+            # What another key is called already is passed over.
+            return next(f"{text} {number}" for number in numbers[text]
+                        if f"{text} {number}" not in times)  # fmt: skip
+
+        return tuple(
+            numbered(name.text) if name.text in numbers else name.text for name in self.names
+        )
 
     @property
     def id(self) -> str:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from filterdb.figures import key_mosaic
+from filterdb.keys.key_set import THRESHOLD as THRESHOLD
 from filterdb.keys.search.sample import DEPTHWISE
 from filterdb.report.pictures import Picture, picture
 from filterdb.words import counted
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from filterdb.keys.key_set import KeySet
     from filterdb.keys.labels.labels import Tally
 
-THRESHOLD = 0.8
-"""R² from which a filter counts as a copy of a key."""
 SEVERAL = re.compile(r"\b(\d+)x(\d+)\b")
 MODEL = re.compile(r"\bmodel(?=s?\b)")
 PERCENT = re.compile(r"(\d)%")

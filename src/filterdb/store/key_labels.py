@@ -15,7 +15,6 @@ from filterdb.errors import DamagedStoreError
 from filterdb.store.blobs import inflated
 from filterdb.store.connection import open_to_write, writing
 from filterdb.store.key_sets import StoredKeySet, put_key_set, put_row, settle_labels
-from filterdb.store.key_sets import read_key_sets as read_key_sets
 from filterdb.store.query import Row, reading
 from filterdb.store.schema import LABEL_COUNTS
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
@@ -97,6 +98,31 @@ def forget_labels(folder: Path, key_set: str) -> int:
             raise KeySetError(msg)
         refresh_labels_digests(connection)
     return gone
+
+
+def forget(key_set: object) -> str:
+    """How to mend what nothing can be made of: a command, in a sentence."""
+    return (
+        f"`{_command('--forget', key_set)}` removes what is kept of this key set; label again then "
+        "by its name or file."
+    )
+
+
+def label_again(connection: sqlite3.Connection, key_set: object) -> str:
+    """How to mend labels by a set: with layers of all kinds, where such have labels by it."""
+    query = (
+        "SELECT 1 FROM key_labels JOIN layers USING (model_id, layer_index) "
+        "WHERE key_set = ? AND kind <> 'depthwise' LIMIT 1"
+    )
+    kind = ("--kind", "any") if connection.execute(query, (key_set,)).fetchone() else ()
+    return (
+        f"Label again: `{_command('--set', key_set, '--force', *kind)}` (or remove all labels by "
+        f"this key set: `{_command('--forget', key_set)}`)."
+    )
+
+
+def _command(*arguments: object) -> str:
+    return shlex.join(["filterdb", "keys", "label", "DB", *map(str, arguments)])
 
 
 def put_key_set(connection: sqlite3.Connection, key_set: StoredKeySet) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext, suppress
@@ -15,7 +14,7 @@ from filterdb.errors import DamagedStoreError, StoreError
 from filterdb.store import connection as connections
 from filterdb.store.connection import CATALOGUE, CATALOGUE_DRAFT, PAYLOAD, SCANS, writing
 from filterdb.store.digest import LABELS, digest_of, labels_digest, model_digest, schema_is_whole
-from filterdb.store.key_sets import ASTRAY
+from filterdb.store.key_sets import ASTRAY, forget, label_again
 from filterdb.store.lock import cleaning
 from filterdb.store.payload import (
     HASH,
@@ -34,14 +33,6 @@ Progress = Callable[[int, int, str], None]
 SEEN_AS_DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
 SCAN_FOLDER = re.compile(r"[0-9a-f]{16}")
 SCAN_FILE = re.compile(r"[0-9a-f]{16}\.(npz|tmp)")
-FORGET = (
-    "`filterdb keys label DB --forget {0}` removes what is kept of this key set; label again then "
-    "by its name or file."
-)
-AGAIN = (
-    "Label again: `filterdb keys label DB --set {0} --force` (or remove all labels by this key "
-    "set: `filterdb keys label DB --forget {0}`)."
-)
 RESTORE = "Restore the database from a backup, or ingest the files into a new folder."
 
 
@@ -240,12 +231,13 @@ def _check_labels(connection: sqlite3.Connection, names: dict[Any, Any]) -> Iter
     for number, index, key_set in sorted(changed, key=str):
         wrong.add(key_set)
         message = f"The labels of its layer {index} by key set {key_set} are not what was stored."
-        mend = (FORGET if (number, index, key_set) in astray else AGAIN).format(_argument(key_set))
+        lost = (number, index, key_set) in astray
+        mend = forget(key_set) if lost else label_again(connection, key_set)
         yield Finding("catalogue", str(names.get(number, number)), message, mend)
     for (key_set,) in _changed(connection, "key_sets", "id"):
         wrong.add(key_set)
         message = f"The key set {key_set} is not what was stored."
-        mend = FORGET.format(_argument(key_set))
+        mend = forget(key_set)
         yield Finding("catalogue", CATALOGUE, message, mend)
     checks = dict(_rows(connection, "SELECT subject, digest FROM checks"))
     known = {LABELS + str(row[0]): row[0] for row in _rows(connection, "SELECT id FROM key_sets")}
@@ -254,12 +246,8 @@ def _check_labels(connection: sqlite3.Connection, names: dict[Any, Any]) -> Iter
         whole = subject in known and checks.get(subject) == labels_digest(connection, key_set)
         if not whole and key_set not in wrong:
             message = f"The labels by key set {key_set} are not all that were stored."
-            mend = (AGAIN if subject in known else FORGET).format(_argument(key_set))
+            mend = label_again(connection, key_set) if subject in known else forget(key_set)
             yield Finding("catalogue", CATALOGUE, message, mend)
-
-
-def _argument(key_set: object) -> str:
-    return shlex.quote(str(key_set))
 
 
 def _changed(connection: sqlite3.Connection, table: str, *told: str) -> Iterator[tuple[Any, ...]]:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 set_option = click.option(
     "--set", "key_set", metavar="SET",
-    help="A set that comes with filterdb (`filterdb keys show`), or a file. If not given, the "
-    "one for the kernel size.",
+    help="A set that comes with filterdb (`filterdb keys show`), or a file; else the id or name "
+    "of a set in the database (`filterdb info`). If not given, the one for the kernel size.",
 )  # fmt: skip
 resize_option = click.option(
     "--resize", type=click.Choice(["padding", "analytic"]),
@@ -44,7 +44,7 @@ def chosen_set(
         The set is of another size and nobody said how to resize it, or none comes with the
         package for this size.
     """
-    from filterdb.keys.sets.set_file import load_keys, shipped
+    from filterdb.keys.sets.set_file import shipped
     from filterdb.keys.sets.usual import USUAL
 
     wanted = kernel
@@ -59,7 +59,7 @@ def chosen_set(
             ).format(*wanted)
             raise click.UsageError(msg)
         name = own if own in shipped() else USUAL[7, 7]
-    keys = load_keys(name)
+    keys = named_set(source, name)
     if wanted is None or keys.kernel == wanted:
         return keys
     if resize is None:
@@ -70,6 +70,23 @@ def chosen_set(
         )
         raise click.UsageError(msg)
     return resized(keys, wanted, resize)
+
+
+def named_set(source: str, name: str) -> KeySet:
+    """The set that a name, a file or, of a database, an id stands for.
+
+    Raises
+    ------
+    KeySetError
+        There is no such set.
+    """
+    if Path(source).is_dir():
+        from filterdb.keys.labels.stored_labels import keys_for
+
+        return keys_for(Path(source), name)
+    from filterdb.keys.sets.set_file import load_keys
+
+    return load_keys(name)
 
 
 def resized(keys: KeySet, kernel: Kernel, resize: str) -> KeySet:

@@ -16,6 +16,7 @@ from filterdb.cli.options import (
     kind_option,
     plot_option,
 )
+from filterdb.keys.key_set import THRESHOLD
 from filterdb.keys.search.found import THRESHOLDS
 from filterdb.keys.search.methods import METHODS
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from filterdb.keys.search.found import FoundKeys
     from filterdb.keys.search.settings import Settings
 
-USUAL_K, USUAL_THRESHOLD = 8, 0.8
+USUAL_K = 8
 
 
 @click.command()
@@ -37,7 +38,7 @@ USUAL_K, USUAL_THRESHOLD = 8, 0.8
               help="Instead of --k: the fewest keys of which so many held-out filters are "
               "copies, e.g. 0.95.")  # fmt: skip
 @click.option("--threshold", type=click.Choice([f"{value:g}" for value in THRESHOLDS]),
-              default=f"{USUAL_THRESHOLD:g}", show_default=True,
+              default=f"{THRESHOLD:g}", show_default=True,
               help="R² from which a filter is a copy of a key.")  # fmt: skip
 @click.option("--method", type=click.Choice(METHODS), default="lines", show_default=True,
               help="k-means on lines; a 1-D autoencoder (torch); greedy removal.")  # fmt: skip

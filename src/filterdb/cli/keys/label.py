@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +17,7 @@ from filterdb.cli.options import (
     kind_option,
     plot_option,
 )
+from filterdb.keys.key_set import THRESHOLD
 
 if TYPE_CHECKING:
     from filterdb.keys.key_set import KeySet
@@ -28,18 +31,20 @@ REST = (("other", "·"), ("constant", "="), ("nearly zero", "0"))
 
 
 @click.command()
-@click.argument("source", metavar="DB|FILE", type=click.Path())
+@click.argument("sources", metavar="DB|FILE", type=click.Path(), nargs=-1, required=True)
 @set_option
 @click.option("--where", metavar="SQL", help="Of a database only the layers that meet this.")
 @click.option("--kernel", type=KernelSize(),
               help="Kernel size; the set's, or 3x3 if there, or the most frequent.")  # fmt: skip
 @kind_option
-@click.option("--threshold", type=click.FloatRange(0, 1), default=0.8, show_default=True,
+@click.option("--threshold", type=click.FloatRange(0, 1), default=THRESHOLD, show_default=True,
               help="R² below which a filter is other.")  # fmt: skip
 @resize_option
 @equivalence_options
 @click.option("--no-store", is_flag=True, help="Do not keep the labels in the database.")
 @click.option("--force", is_flag=True, help="Label also what has labels by this set.")
+@click.option("--forget", metavar="SET",
+              help="Remove this set (id or name) and its labels from the database.")  # fmt: skip
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes.")
 @click.option("--scheduler", metavar="tcp://...", help="Dask scheduler.")
 @click.option("--all", "show_all", is_flag=True, help="Show every model.")
@@ -49,7 +54,7 @@ REST = (("other", "·"), ("constant", "="), ("nearly zero", "0"))
               help="CSV: a row for each filter (key, a, b, R²); stores nothing.")  # fmt: skip
 @plot_option
 def label(
-    source: str,
+    sources: tuple[str, ...],
     key_set: str | None,
     where: str | None,
     kernel: tuple[int, int] | None,
@@ -58,6 +63,7 @@ def label(
     resize: str | None,
     no_store: bool,  # noqa: FBT001
     force: bool,  # noqa: FBT001
+    forget: str | None,
     jobs: int | None,
     scheduler: str | None,
     show_all: bool,  # noqa: FBT001
@@ -79,6 +85,13 @@ def label(
     from filterdb.population.preset import Scanning
 
     check_plot(plot)
+    source = only_one(sources)
+    if forget is not None:
+        if key_set is not None:
+            msg = "--forget names the set itself; --set is to label with."
+            raise click.UsageError(msg)
+        forget_set(source, forget, as_json=as_json)
+        return
     keys = alike(
         chosen_set(source, key_set, kernel=kernel, resize=resize, where=where, kind=kind), same
     )
@@ -91,7 +104,7 @@ def label(
             force=force, scanning=Scanning(jobs=jobs, scheduler=scheduler, progress=report),
         )  # fmt: skip
     if as_csv:
-        print_csv(rows_of(found))
+        print_csv(found.rows())
     else:
         with progress_bar("chance") as report:
             chance = chance_of(
@@ -104,6 +117,31 @@ def label(
             present(found, chance, show_all=show_all)
     if plot:
         write_plot(figure_of(found), plot)
+
+
+def only_one(sources: Sequence[str]) -> str:
+    """The database or the file, of which there is one at a time."""
+    if len(sources) > 1:
+        files = shlex.join(sources)
+        msg = (
+            "Label one file at a time; or put them into a database and label that: "
+            f"`filterdb ingest mydb {files}`, then `filterdb keys label mydb`."
+        )
+        raise click.UsageError(msg)
+    return sources[0]
+
+
+def forget_set(source: str, key_set: str, *, as_json: bool) -> None:
+    """Remove a key set from a database, and say how many layers had labels by it."""
+    from filterdb.cli.output import plain, print_json, show
+    from filterdb.store.key_sets import forget_labels
+    from filterdb.words import counted
+
+    layers = forget_labels(Path(source), key_set)
+    if as_json:
+        print_json({"key_set": key_set, "layers": layers})
+    else:
+        show(f"Removed the key set {plain(key_set)} and its labels of {counted(layers, 'layer')}.")
 
 
 def print_filters(
@@ -130,16 +168,6 @@ def alike(keys: KeySet, same: Mapping[str, bool]) -> KeySet:
 
     asked = {name: True for name, value in same.items() if value}
     return keys.alike(replace(keys.equivalence, **asked))
-
-
-def rows_of(found: Labels) -> list[dict[str, Any]]:
-    """A row a layer, a column a key."""
-    rows = []
-    for layer in found.layers:
-        row = layer.to_dict()
-        counts = row.pop("counts")
-        rows.append(row | dict(zip(found.key_set.texts, counts, strict=True)))
-    return rows
 
 
 def figure_of(found: Labels) -> Any:

@@ -11,10 +11,16 @@ from filterdb.cli.keys.choice import resize_option, resized
 from filterdb.cli.options import json_option, plot_option
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from filterdb.keys.key_set import KeySet
 
 MOST_COSINES = 16
 NARROW_COSINES = 9
+JSON_COSINES = 64
+"""Keys up to which JSON has their cosines: their number grows with the square."""
+MOST_COMPARED = 512
+"""Keys of a set up to which it is matched with another: the time grows with the cube."""
 LEFT_TO_TABLES = ("chance", "fitted", "held_out", "coverage", "thresholds", "claims", "verdict",
                   "networks_found_on")  # fmt: skip
 WORDS = {
@@ -67,6 +73,7 @@ def show(
             write_plot(figures.key_mosaic(found[0], title=found[0].name), plot)
     else:
         first, second = found
+        check_sizes(first, second)
         second = resized(second, first.kernel, resize) if resize else second
         print_json(comparison(first, second)) if as_json else compare(first, second)
         if plot:
@@ -74,6 +81,17 @@ def show(
             names = (first.name, second.name)
             drawn = figures.key_agreement(cosines, first.texts, second.texts, sets=names)
             write_plot(drawn, plot)
+
+
+def check_sizes(*sets: KeySet) -> None:
+    """Require sets that are small enough to be matched."""
+    for keys in sets:
+        if len(keys) > MOST_COMPARED:
+            msg = (
+                f"Sets of at most {MOST_COMPARED} keys are compared; {keys.name!r} has "
+                f"{len(keys):,}. `KeySet.take` makes a set of some of them, in Python."
+            )
+            raise click.UsageError(msg)
 
 
 def row_of(keys: KeySet) -> dict[str, Any]:
@@ -102,7 +120,7 @@ def as_dict(keys: KeySet) -> dict[str, Any]:
         "filters": [
             {**asdict(name), "text": text, "filter": key.tolist()} for name, text, key in named
         ],
-        "cosines": keys.cosines(keys).tolist(),
+        **cosines_of(keys, keys),
         "singular_values": singular_values(keys).tolist(),
         "effective_rank": effective_rank(keys),
         "metadata": dict(keys.metadata),
@@ -118,11 +136,19 @@ def comparison(first: KeySet, second: KeySet) -> dict[str, Any]:
     found = match_sets(first, second)
     return {
         "sets": [row_of(first), row_of(second)],
-        "cosines": first.cosines(second).tolist(),
+        **cosines_of(first, second),
         "pairs": [asdict(pair) for pair in found.pairs],
         "mean_cosine": found.mean,
         "chance": found.chance,
     }
+
+
+def cosines_of(first: KeySet, second: KeySet) -> dict[str, Any]:
+    """Cosines between the keys of two sets as JSON has them; why not, where they are too many."""
+    if max(len(first), len(second)) <= JSON_COSINES:
+        return {"cosines": first.cosines(second).tolist()}
+    why = f"{len(first):,} x {len(second):,} are too many; `KeySet.cosines` computes them in Python"
+    return {"cosines_left_out": why}
 
 
 def present_list(found: list[KeySet]) -> None:
@@ -158,28 +184,33 @@ def present(keys: KeySet) -> None:
     click.echo()
     show_keys(keys)
     most = NARROW_COSINES if is_narrow() else MOST_COSINES
-    cosines = keys.cosines(keys)
-    places = [str(place) for place in range(1, len(keys) + 1)]
-    columns = places if len(keys) <= most else []
     numbers = ("#", "sigma", "R² of name")
     table = new_table("#", "key", *numbers[1:], right=numbers, fold=("key",))
-    near = new_table("cosine", *columns, right=("cosine", *columns))
-    for place, name in enumerate(keys.names):
-        table.add_row(places[place], plain(keys.texts[place]), sigmas(name), number(name.r2, 2))
-        cells = [f"{value:.2f}" if column < place else "" for column, value in
-                 enumerate(cosines[place])]  # fmt: skip
-        near.add_row(places[place], *(cells if columns else ()))
+    for place, (text, name) in enumerate(zip(keys.texts, keys.names, strict=True), 1):
+        table.add_row(str(place), plain(text), sigmas(name), number(name.r2, 2))
     show(table)
     show_sigmas()
-    if columns and len(keys) > 1:
-        show(near)
-    elif not columns:
-        show("[dim]The cosines do not fit here: --json has them.[/]")
+    if 1 < len(keys) <= most:
+        show(cosine_table(keys))
+    elif len(keys) > most:
+        where = "--json has them" if len(keys) <= JSON_COSINES else "`KeySet.cosines` has them"
+        show(f"[dim]The cosines do not fit here: {where}.[/]")
     values = ", ".join(f"{value:.2f}" for value in singular_values(keys)[:most])
     more = ", ..." if len(keys) > most else ""
     show(f"Singular values: {values}{more}.")
     show(f"Effective rank: {effective_rank(keys):.1f}.")
     show_metadata(keys)
+
+
+def cosine_table(keys: KeySet) -> Table:
+    """How alike the keys of a set are, each pair once."""
+    from filterdb.cli.output import new_table
+
+    places = [str(place) for place in range(1, len(keys) + 1)]
+    table = new_table("cosine", *places, right=("cosine", *places))
+    for place, row in enumerate(keys.cosines(keys)):
+        table.add_row(places[place], *(f"{value:.2f}" for value in row[:place]))
+    return table
 
 
 def show_metadata(keys: KeySet) -> None:
@@ -253,15 +284,20 @@ def in_words(name: str) -> str:
 
 
 def shares_of(told: Any) -> list[float] | None:
-    """Shares by threshold and the mean of R², if a file tells them."""
+    """Shares by threshold and the mean of R², if a file tells them and they are shares."""
     from filterdb.keys.search.found import THRESHOLDS
 
     if not isinstance(told, Mapping):
         return None
     shares, mean = told.get("shares"), told.get("mean_r2")
     values = [*shares, mean] if isinstance(shares, list | tuple) else []
-    good = len(values) == len(THRESHOLDS) + 1 and all(type(v) in (int, float) for v in values)
+    good = len(values) == len(THRESHOLDS) + 1 and all(map(is_share, values))
     return values if good else None
+
+
+def is_share(value: Any) -> bool:
+    """A number from 0 to 1, which no other than a finite one is."""
+    return type(value) in (int, float) and 0 <= value <= 1
 
 
 def compare(first: KeySet, second: KeySet) -> None:
@@ -284,10 +320,11 @@ def compare(first: KeySet, second: KeySet) -> None:
     if first.name != second.name:
         names = [plain(keys.name) for keys in (first, second)]
     table = new_table(*names, "cosine", right=("cosine",), fold=names)
+    texts = first.texts, second.texts
     for pair in found.pairs:
         table.add_row(
-            f"{pair.first + 1}  {plain(first.texts[pair.first])}",
-            f"{pair.second + 1}  {plain(second.texts[pair.second])}",
+            f"{pair.first + 1}  {plain(texts[0][pair.first])}",
+            f"{pair.second + 1}  {plain(texts[1][pair.second])}",
             number(pair.cosine),
         )
     show(table)

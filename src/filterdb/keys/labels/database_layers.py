@@ -12,6 +12,7 @@ from typing import Any
 from filterdb.errors import KeySetError, QueryError
 from filterdb.keys.equivalence import Kernel
 from filterdb.keys.key_set import KeySet
+from filterdb.keys.mismatch import other_sizes, size_of, tallied, tallied_sizes
 from filterdb.keys.search.sample import ANY, DEPTHWISE
 from filterdb.population.preset import KEY, LAYER
 from filterdb.scan.parts import ScanLayer
@@ -139,27 +140,13 @@ def left_out(found: Sequence[tuple[str, Kernel]], keys: KeySet, kind: str) -> Co
 
 def _why_none(found: Sequence[tuple[str, Kernel]], keys: KeySet, kind: str) -> str:
     of_kind = [kernel for own, kernel in found if own == DEPTHWISE]
-    listed = _counted(f"{own} {_size(kernel)}" for own, kernel in found)
+    everything = tallied(f"{own} {size_of(kernel)}" for own, kernel in found)
     if not of_kind and kind != ANY:
         return (
             f"There are no depthwise layers, which master key filters are about. There are: "
-            f"{listed}. kind='any' (--kind any) takes the 2-D slices of layers of all kinds."
+            f"{everything}. kind='any' (--kind any) takes the 2-D slices of layers of all kinds."
         )
-    own = _size(keys.kernel)
-    sizes = listed if kind == ANY else _counted(map(_size, of_kind))
-    what = "layers" if kind == ANY else "depthwise layers"
-    return (
-        f"The keys of the set {keys.name!r} are {own}, and no {what[:-1]} is. The {what} are: "
-        f"{sizes}. Bring the keys to that size: --resize padding (`KeySet.padded`) puts them in "
-        "the middle of such a kernel, --resize analytic (`keys.analytic`) takes the members of the "
-        "analytic family that they are named after."
-    )
-
-
-def _counted(found: Iterable[str]) -> str:
-    """``"depthwise 3x3 (12), conv 1x1 (4)"``, the most frequent first."""
-    return ", ".join(f"{what} ({count:,})" for what, count in Counter(found).most_common(12))
-
-
-def _size(kernel: Kernel) -> str:
-    return "{}x{}".format(*kernel)
+    what, listed = "depthwise layer", tallied_sizes(of_kind)
+    if kind == ANY:
+        what, listed = "layer", everything
+    return other_sizes(keys, what, listed)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from filterdb.keys.fit import Fit
-from filterdb.keys.key_set import KeySet
-from filterdb.keys.labels.labels import THRESHOLD
+from filterdb.keys.key_set import THRESHOLD, KeySet
+from filterdb.keys.labels.labels import check_threshold
 from filterdb.keys.normal import CONSTANT_CLASS, SHAPED
 
 OTHER, CONSTANT, ZERO = "other", "constant", "nearly zero"
@@ -44,7 +44,13 @@ class LabelledFilters:
         ----------
         threshold
             R² below which a filter's name is "other"; its best key is told all the same.
+
+        Raises
+        ------
+        KeySetError
+            The threshold is no share.
         """
+        check_threshold(threshold)
         texts, fit = self.keys.texts, self.fit
         for place in range(fit.n):
             shaped = fit.kind[place] == SHAPED

@@ -15,7 +15,7 @@ import numpy as np
 from filterdb.errors import KeySetError, StoreError
 from filterdb.keys.equivalence import Equivalence
 from filterdb.keys.fit import Fit, fit_keys
-from filterdb.keys.key_set import KeySet
+from filterdb.keys.key_set import THRESHOLD, KeySet
 from filterdb.keys.labels.database_layers import (
     DatabaseLayer,
     database_folder,
@@ -24,7 +24,7 @@ from filterdb.keys.labels.database_layers import (
 )
 from filterdb.keys.labels.filters import LabelledFilters
 from filterdb.keys.labels.jobs import LabelJob
-from filterdb.keys.labels.labels import THRESHOLD, Labels, LayerLabels, Tally
+from filterdb.keys.labels.labels import Labels, LayerLabels, Tally, check_threshold
 from filterdb.keys.labels.stored_labels import (
     assembled,
     new_labels,
@@ -104,9 +104,7 @@ def label(
         written.
     """
     check_choice("kind", kind, (DEPTHWISE, ANY))
-    if not 0 <= threshold <= 1:
-        msg = f"threshold is {threshold:g}; R² is a share between 0 and 1, such as {THRESHOLD}."
-        raise KeySetError(msg)
+    check_threshold(threshold)
     chosen = load_keys(keys)
     if equivalence is not None:
         chosen = chosen.alike(equivalence)

@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from filterdb.errors import KeySetError
 from filterdb.keys.equivalence import Equivalence, Kernel
 from filterdb.keys.fit import Fit
-from filterdb.keys.key_set import KeySet
+from filterdb.keys.key_set import THRESHOLD, KeySet
 from filterdb.keys.normal import CONSTANT_CLASS, SHAPED, ZERO_CLASS
 from filterdb.keys.storing import Storage, storage
 
 if TYPE_CHECKING:
     import pandas as pd
 
-THRESHOLD = 0.8
-"""R² below which a filter is of no key, but "other"."""
 SAME_WEIGHTS = "the same weights as another model's"
 
 
@@ -228,16 +227,21 @@ class Labels:
             "notes": list(self.notes),
         }
 
-    def to_pandas(self) -> pd.DataFrame:
-        """One row a layer, one column a key (needs the extra ``pandas``)."""
-        from filterdb.extras import data_frame
-
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a layer, one column a key (``"key 1: Gaussian"``), as CSV has them."""
+        columns = [f"key {place}: {text}" for place, text in enumerate(self.key_set.texts, 1)]
         rows = []
         for layer in self.layers:
             row = layer.to_dict()
             counts = row.pop("counts")
-            rows.append(row | dict(zip(self.key_set.texts, counts, strict=True)))
-        return data_frame(rows)
+            rows.append(row | dict(zip(columns, counts, strict=True)))
+        return rows
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a layer, one column a key (needs the extra ``pandas``)."""
+        from filterdb.extras import data_frame
+
+        return data_frame(self.rows())
 
     def __repr__(self) -> str:
         total = self.total
@@ -246,6 +250,19 @@ class Labels:
             f"(R² >= {self.threshold:g})"
         )  # fmt: skip
         return f"<Labels by {self.key_set.name!r}: {share}>"
+
+
+def check_threshold(threshold: float) -> None:
+    """Require a share of variance.
+
+    Raises
+    ------
+    KeySetError
+        It is none.
+    """
+    if not 0 <= threshold <= 1:
+        msg = f"threshold is {threshold:g}; R² is a share between 0 and 1, such as {THRESHOLD}."
+        raise KeySetError(msg)
 
 
 def moves_of(keys: KeySet) -> int:

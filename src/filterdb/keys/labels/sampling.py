@@ -14,7 +14,7 @@ from filterdb.keys.equivalence import Kernel
 from filterdb.keys.labels.database_layers import database_folder, database_layers
 from filterdb.keys.labels.labels import Labels
 from filterdb.keys.normal import normal_form
-from filterdb.keys.search.finding import usual_hold_out
+from filterdb.keys.search.runs import usual_hold_out
 from filterdb.keys.search.sample import ANY, DEPTHWISE, draw, of_kind
 from filterdb.population.population import Population
 from filterdb.population.preset import Scanning

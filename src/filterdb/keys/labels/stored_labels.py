@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,14 +12,14 @@ from numpy.typing import NDArray
 
 from filterdb.errors import DamagedStoreError, KeySetError, ModelNotFoundError, ReadError
 from filterdb.keys.fit import Fit
-from filterdb.keys.key_set import KeySet
+from filterdb.keys.key_set import THRESHOLD, KeySet
 from filterdb.keys.labels.database_layers import DatabaseLayer, database_layers, repeats
 from filterdb.keys.labels.jobs import fit_of, labels_of
-from filterdb.keys.labels.labels import SAME_WEIGHTS, THRESHOLD, Labels, LayerLabels, Tally
+from filterdb.keys.labels.labels import SAME_WEIGHTS, Labels, LayerLabels, Tally, check_threshold
 from filterdb.keys.normal import CONSTANT_CLASS, SHAPED, ZERO_CLASS
 from filterdb.keys.search.found import THRESHOLDS
 from filterdb.keys.search.sample import DEPTHWISE
-from filterdb.keys.sets.set_file import decode_keys, encode_keys
+from filterdb.keys.sets.set_file import decode_keys, encode_keys, is_known, load_keys
 from filterdb.store.key_labels import (
     DAMAGED,
     Key,
@@ -62,10 +63,11 @@ def read_labels(folder: PathLike, key_set: str, *, threshold: float = THRESHOLD)
     Raises
     ------
     KeySetError
-        There are no labels by this set.
+        There are no labels by this set, or the threshold is no share.
     DamagedStoreError, StoreError
         The database cannot be read.
     """
+    check_threshold(threshold)
     place = Path(folder)
     keys = stored_set(place, key_set)
     layers = [layer for layer in database_layers(place) if layer.kernel == keys.kernel]
@@ -201,8 +203,29 @@ def stored_set(folder: Path, key_set: str) -> KeySet:
     if by_id or by_name:
         return decoded((by_id or by_name)[-1].content)
     listed = ", ".join(f"{found.name} ({found.id})" for found in there) or "none"
-    msg = (
-        f"The database has no labels by a key set {key_set!r}. It has labels by: {listed}. "
-        f"`filterdb keys label {folder} --set {key_set}` makes them."
-    )
+    msg = f"The database has no labels by a key set {key_set!r}. It has labels by: {listed}."
+    if is_known(key_set):
+        command = shlex.join(["filterdb", "keys", "label", str(folder), "--set", key_set])
+        msg += f" `{command}` makes them."
     raise KeySetError(msg)
+
+
+def keys_for(folder: Path, name: str) -> KeySet:
+    """A key set by its name or file; else by the id or the name of one that is in the database.
+
+    Raises
+    ------
+    KeySetError
+        There is no such set, or the file is none.
+    """
+    there = [] if is_known(name) else read_key_sets(folder)
+    if any(name in (found.id, found.name) for found in there):
+        return stored_set(folder, name)
+    try:
+        return load_keys(name)
+    except KeySetError as error:
+        if not there:
+            raise
+        listed = ", ".join(f"{found.name} ({found.id})" for found in there)
+        msg = f"{error} The database has: {listed}."
+        raise KeySetError(msg) from error.__cause__

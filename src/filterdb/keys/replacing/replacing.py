@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from secrets import token_hex
+from time import time
 from typing import cast
 
 from filterdb.errors import (
@@ -19,9 +20,11 @@ from filterdb.errors import (
 )
 from filterdb.keys.equivalence import Equivalence
 from filterdb.keys.key_set import KeySet
+from filterdb.keys.mismatch import other_sizes, tallied, tallied_sizes
 from filterdb.keys.replacing.replacement import Replacement
 from filterdb.keys.replacing.surgeon import Surgeon
 from filterdb.keys.replacing.writers.slot import Writer
+from filterdb.keys.sets.set_file import load_keys
 from filterdb.keys.storing import together
 from filterdb.layer import ModelFile
 from filterdb.reading import read
@@ -29,6 +32,9 @@ from filterdb.store.output import output_outside
 
 PathLike = str | os.PathLike[str]
 WRITERS = ("safetensors", "npz", "onnx")
+DRAFT = ".filterdb-replace-{}.tmp"
+DAY = 86_400
+"""Seconds after which a draft is one that nobody writes any more."""
 
 
 def replace(
@@ -73,19 +79,16 @@ def replace(
     ReadError
         The file cannot be read, or its format cannot be written.
     KeySetError
-        No depthwise layer has filters of this size, or none of those can be written.
-    ExportError
-        ``out`` is the file itself, is there already, or is no place for it.
-    ValueError
+        No depthwise layer has filters of this size, or none of those can be written; or
         ``min_r2`` is not in 0..1.
-    OSError
-        ``out`` cannot be written.
+    ExportError
+        ``out`` is the file itself, is there already, is no place for it, or cannot be written.
     """
     if not 0 <= min_r2 <= 1:
-        msg = f"min_r2 is a share of variance from 0 to 1, not {min_r2}."
-        raise ValueError(msg)
+        msg = f"min_r2 (--min-r2) is a share of variance from 0 to 1, not {min_r2}."
+        raise KeySetError(msg)
     path, target = Path(file), _target(file, out, force=force)
-    chosen = _key_set(keys)
+    chosen = load_keys(keys)
     if equivalence is not None:
         chosen = chosen.alike(equivalence)
     network = read(path)
@@ -96,8 +99,8 @@ def replace(
     for layer in network.layers:
         surgeon.take(layer)
     if not surgeon.layers:
-        reasons = Counter(left.reason for left in surgeon.left if left.kind == "depthwise")
-        msg = f"{path}: no depthwise layer of it can be replaced ({_counted(reasons)})."
+        reasons = tallied(left.reason for left in surgeon.left if left.kind == "depthwise")
+        msg = f"{path}: no depthwise layer of it can be replaced ({reasons})."
         raise KeySetError(msg)
     _write(writer, surgeon, target)
     return Replacement(
@@ -125,32 +128,15 @@ def require_depthwise(network: ModelFile, keys: KeySet) -> None:
     if any(layer.kernel == keys.kernel for layer in depthwise):
         return
     if not depthwise:
-        kinds = _counted(Counter(layer.kind for layer in network.layers))
+        kinds = tallied(layer.kind for layer in network.layers)
         msg = (
             f"{network.source}: it has no depthwise layer, whose filters keys are about. Its "
             f"convolution layers are: {kinds}."
         )
         raise KeySetError(msg)
-    sizes = _counted(Counter("{}x{}".format(*layer.kernel) for layer in depthwise))
-    msg = (
-        f"{network.source}: the keys of the set {keys.name!r} are "
-        f"{keys.kernel[0]}x{keys.kernel[1]}, but its depthwise layers are: {sizes}. Take a key set "
-        "of such a size."
-    )
+    sizes = tallied_sizes([layer.kernel for layer in depthwise])
+    msg = f"{network.source}: {other_sizes(keys, 'depthwise layer', sizes)}"
     raise KeySetError(msg)
-
-
-def _counted(found: Counter[str]) -> str:
-    """``"3x3 (12), 5x5 (4)"``, the most frequent first."""
-    return ", ".join(f"{what} ({count})" for what, count in found.most_common())
-
-
-def _key_set(keys: KeySet | PathLike) -> KeySet:
-    if isinstance(keys, KeySet):
-        return keys
-    from filterdb.keys.sets.set_file import load_keys
-
-    return load_keys(keys)
 
 
 def _writers() -> Iterable[Writer]:
@@ -197,12 +183,30 @@ def _target(file: PathLike, out: PathLike, *, force: bool) -> Path:
 
 
 def _write(writer: Writer, surgeon: Surgeon, target: Path) -> None:
-    """Write the copy beside its place, and move it there once it is whole."""
-    draft = target.with_name(f".filterdb-{token_hex(8)}.tmp")
+    """Write the copy beside its place, and move it there once it is whole and on the disk."""
+    _remove_old_drafts(target.parent)
+    draft = target.with_name(DRAFT.format(token_hex(8)))
     try:
         writer.write(surgeon.path, draft, surgeon.changes)
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())
         draft.replace(target)
     except ReadError as error:
         raise error.at(file=str(surgeon.path)) from error.__cause__
+    except OSError as error:  # copying may name the source where the target has no room
+        msg = f"{target} cannot be written: {error.strerror or error}. Nothing was left there."
+        raise ExportError(msg) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def _remove_old_drafts(folder: Path) -> None:
+    """Remove the copies that were killed before they were whole: they are as large as a file.
+
+    One that is being written was changed a moment ago; a day allows for clocks that differ.
+    """
+    for draft in folder.glob(DRAFT.format("[0-9a-f]" * 16)):
+        with suppress(OSError):
+            if draft.is_file() and time() - draft.lstat().st_mtime > DAY:
+                draft.unlink()

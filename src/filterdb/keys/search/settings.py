@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from filterdb.errors import KeySetError
 from filterdb.keys.equivalence import Equivalence
+from filterdb.keys.key_set import THRESHOLD
 from filterdb.keys.normal import ZERO
 from filterdb.keys.search.found import THRESHOLDS
 from filterdb.keys.search.methods import CANDIDATES, METHODS, Method
@@ -55,7 +56,7 @@ class Settings:
 
     k: int = USUAL_K
     coverage: float | None = None
-    threshold: float = 0.8
+    threshold: float = THRESHOLD
     method: Method = "lines"
     seeds: int = USUAL_SEEDS
     seed: int = 0

@@ -40,6 +40,11 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in FOLDER.glob(f"*{SUFFIX}")))
 
 
+def is_known(name: str) -> bool:
+    """Whether :func:`load_keys` finds a set of this name: shipped, or a file."""
+    return name in shipped() or os.path.lexists(name)
+
+
 def load_keys(keys: KeySet | str | os.PathLike[str]) -> KeySet:
     """A key set: by its name where it comes with the package, else from its file.
 

@@ -21,6 +21,9 @@ MOST_TEXT = 200
 MOST_JSON = 2_000_000
 """Characters of an item of the metadata."""
 
+MOST_SIGMA = 100
+"""Scale of a name, in sides of the kernel; far below it, a member is what it is in the limit."""
+
 T = TypeVar("T")
 
 
@@ -86,7 +89,7 @@ def key_set(filters: NDArray[np.float64], told: Mapping[str, str], stem: str) ->
     return KeySet(
         _part(told, "name", _text) or stem,
         filters,
-        names=_part(told, "names", _names) or (),
+        names=_part(told, "names", lambda text: _names(text, max(filters.shape[1:]))) or (),
         equivalence=_part(told, "equivalence", _equivalence) or Equivalence(),
         metadata=_part(told, "metadata", _metadata) or {},
     )
@@ -123,12 +126,26 @@ def _parsed(text: str) -> Any:
     if len(text) > MOST_JSON:
         msg = f"it has more than {MOST_JSON:,} characters"
         raise ValueError(msg)
-    return json.loads(text, parse_constant=_refused)
+    return json.loads(text, parse_constant=_refused, parse_float=_float, parse_int=_int)
 
 
 def _refused(constant: str) -> float:
     msg = f"{constant} is no JSON"
     raise ValueError(msg)
+
+
+def _float(text: str) -> float:
+    """A number that float64 holds: everything that is computed of it stays finite, too."""
+    value = float(text)
+    if not isfinite(value):
+        msg = f"{text:.20}... is beyond float64"
+        raise ValueError(msg)
+    return value
+
+
+def _int(text: str) -> int:
+    _float(text)
+    return int(text)
 
 
 def _equivalence(text: str) -> Equivalence:
@@ -139,29 +156,31 @@ def _equivalence(text: str) -> Equivalence:
     return Equivalence(**value)
 
 
-def _names(text: str) -> tuple[KeyName, ...]:
+def _names(text: str, side: int) -> tuple[KeyName, ...]:
+    """Names of keys, the larger side of which is given."""
     value = _parsed(text)
     if not isinstance(value, list) or len(value) > MOST_KEYS:
         msg = "a list of names is expected"
         raise TypeError(msg)
-    return tuple(_name(item) for item in value)
+    return tuple(_name(item, MOST_SIGMA * side) for item in value)
 
 
-def _name(item: Any) -> KeyName:
+def _name(item: Any, most_sigma: float) -> KeyName:
     if not isinstance(item, dict):
         msg = "a name is no object"
         raise TypeError(msg)
     member = item.get("member")
-    numbers = {name: _number(item.get(name)) for name in ("sigma_x", "sigma_y", "r2")}
+    most = {"sigma_x": most_sigma, "sigma_y": most_sigma, "r2": 1.0}
+    numbers = {name: _number(item.get(name), name, top) for name, top in most.items()}
     return KeyName(_text(item["text"]), None if member is None else _text(member), **numbers)
 
 
-def _number(value: Any) -> float | None:
-    """A finite number of 0 or more, or none."""
+def _number(value: Any, name: str, most: float) -> float | None:
+    """A number from 0 to what is most, or none."""
     if value is None:
         return None
-    if type(value) not in (int, float) or not isfinite(value) or value < 0:
-        msg = "a scale or R² is no number of 0 or more"
+    if type(value) not in (int, float) or not 0 <= value <= most:
+        msg = f"{name} is no number from 0 to {most:g}"
         raise TypeError(msg)
     return float(value)
 
