@@ -41,7 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reference": {"errors", "stats"},
     "keys": {"errors", "extras", "figures", "layer", "population", "readers", "reading", "scan",
              "stats", "store", "threads", "words"},
-    "transfer": {"errors", "extras", "words"},
+    "transfer": {"_version", "errors", "extras", "figures", "keys", "processes", "readers",
+                 "reading", "scan", "stats", "store", "threads", "words"},
     "questions": {"comparing", "population", "stats", "store"},
     "database": {"errors", "ingest", "published", "questions", "store"},
     "figures": {"errors", "extras", "stats", "words"},
@@ -50,9 +51,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "demo": set(),
     "cli": {"_version", "errors", "extras", "reading", "readers", "checking", "comparing", "stats",
             "database", "figures", "ingest", "demo", "keys", "population", "published", "report",
-            "store", "words"},
+            "store", "transfer", "words"},
 }  # fmt: skip
-NEEDS_TORCH = ("keys/torch/", "transfer/networks/", "transfer/parts.py")
+NEEDS_TORCH = ("keys/torch/", "transfer/networks/", "transfer/parts.py", "transfer/training.py",
+               "transfer/beginning.py")  # fmt: skip
 """Folders whose modules are about torch's own modules; whoever imports them asks for it first."""
 FRAMEWORKS = {"torch", "tensorflow", "jax", "keras", "paddle"}
 HEAVY = {"onnx", "h5py", "rich", "pandas", "safetensors", "scipy", "matplotlib", "ml_dtypes"}

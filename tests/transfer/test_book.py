@@ -1,0 +1,152 @@
+"""Rows and weights come out of an experiment's folder as they went in."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+import filterdb
+from filterdb.errors import TransferError
+from filterdb.transfer.beginning import restored, weights_of
+from filterdb.transfer.book import Book, Row
+from filterdb.transfer.networks.building import build
+from filterdb.transfer.run import Budget, Data, Run, Start
+
+RUN = Run(
+    "mobilenet", Data("digits", 8, 1), Budget(2), {"width": 4, "stages": 1, "blocks": 2},
+    starts=(Start("depthwise", filters="random"),), arm="base", labels={"cut": 1},
+)  # fmt: skip
+ROW = Row(
+    RUN, "done", accuracy=0.5, test_loss=1.25, losses=(2.0, None, 0.1), steps=7, classes=10,
+    fingerprints={"given": {"rest": "ab"}}, parameters=3, trainable=2, images=9, seconds=0.25,
+    threads=1, device="cpu", versions={"torch": "2"}, when="2024-01-01T00:00:00+00:00",
+)  # fmt: skip
+
+
+def test_a_row_comes_back_equal(tmp_path: Path) -> None:
+    book = Book(tmp_path / "a" / "b")
+    book.put(ROW)
+    assert book.get(RUN.id) == ROW
+    assert Book(tmp_path / "a" / "b").rows() == [ROW]
+    assert book.get("0" * 16) is None
+
+
+def test_a_row_of_the_same_id_is_replaced_in_its_place(tmp_path: Path) -> None:
+    book = Book(tmp_path)
+    other = replace(ROW, run=replace(RUN, seed=1))
+    for row in (replace(ROW, status="failed", reason="a reason"), other, ROW):
+        book.put(row)
+    assert book.rows() == [ROW, other]
+
+
+def test_any_sqlite_reads_it(tmp_path: Path) -> None:
+    Book(tmp_path).put(ROW)
+    with sqlite3.connect(tmp_path / "runs.sqlite") as connection:
+        query = "SELECT status, accuracy, settings ->> '$.data.spec' FROM runs"
+        assert connection.execute(query).fetchall() == [("done", 0.5, "digits")]
+    connection.close()
+
+
+def test_several_processes_write(tmp_path: Path) -> None:
+    Book(tmp_path)
+    code = (
+        "import sys; from dataclasses import replace; from test_book import ROW, RUN, Book\n"
+        "for seed in range(20):\n"
+        "    run = replace(RUN, seed=100 * int(sys.argv[2]) + seed)\n"
+        "    Book(sys.argv[1]).put(replace(ROW, run=run))"
+    )
+    here = str(Path(__file__).parent)
+    writers = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(n)], cwd=here)
+        for n in range(2)
+    ]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    assert {row.run.seed for row in Book(tmp_path).rows()} == {*range(20), *range(100, 120)}
+
+
+def test_weights_come_back_bit_by_bit(tmp_path: Path) -> None:
+    model = build("mobilenet", classes=10, channels=1, size=8, seed=4, **RUN.arguments)
+    book = Book(tmp_path)
+    path = book.put_weights(RUN, weights_of(model))
+    again = restored(RUN, 10, book.get_weights(RUN.id)).state_dict()
+    for name, values in model.state_dict().items():
+        assert torch.equal(again[name], values)
+        assert again[name].dtype == values.dtype
+    theirs = load_file(path)
+    assert {name: values.tobytes() for name, values in theirs.items()} == {
+        name: values.numpy().tobytes() for name, values in model.state_dict().items()
+    }
+
+
+def test_filterdb_ingests_the_weights(tmp_path: Path) -> None:
+    model = build("mobilenet", classes=10, channels=1, size=8, **RUN.arguments)
+    path = Book(tmp_path).put_weights(RUN, weights_of(model))
+    layers = filterdb.read(path).layers
+    expected = [module for module in model.modules() if isinstance(module, torch.nn.Conv2d)]
+    assert [layer.shape for layer in layers] == [tuple(own.weight.shape) for own in expected]
+    assert sum(layer.kind == "depthwise" for layer in layers) == 2
+    assert np.array_equal(layers[0].weights, expected[0].weight.detach().numpy())
+
+
+def test_weights_of_all_types(tmp_path: Path) -> None:
+    book = Book(tmp_path)
+    weights = {
+        "scalar": np.array(5), "half": np.ones((2, 3), np.float16), "none": np.empty((0, 2)),
+        "true": np.array([True, False]), "turned": np.arange(6, dtype=np.float32).reshape(2, 3).T,
+    }  # fmt: skip
+    book.put_weights(RUN, weights)
+    for name, values in book.get_weights(RUN.id).items():
+        assert np.array_equal(values, weights[name])
+        assert values.shape == weights[name].shape
+    with pytest.raises(TransferError, match="complex64"):
+        book.put_weights(RUN, {"a": np.ones(2, np.complex64)})
+
+
+def test_weights_that_are_damaged_or_not_there_are_named(tmp_path: Path) -> None:
+    book = Book(tmp_path)
+    with pytest.raises(TransferError, match=RUN.id):
+        book.get_weights(RUN.id)
+    path = book.put_weights(RUN, {"a": np.ones(9)})
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(TransferError, match="done again"):
+        book.get_weights(RUN.id)
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TransferError, match="file"):
+        Book(tmp_path / "file")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "runs.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(TransferError, match="other"):
+        Book(tmp_path / "other")
+
+
+def test_a_newer_book_is_left_alone(tmp_path: Path) -> None:
+    Book(tmp_path)
+    connection = sqlite3.connect(tmp_path / "runs.sqlite")
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(TransferError, match="newer"):
+        Book(tmp_path)
+
+
+def fill(book: Book) -> None:
+    """Write more than the file may hold, as on a disk without room."""
+    with book._telling(), book._open() as connection, connection:
+        connection.execute("PRAGMA max_page_count = 1")  # what it has already is the least
+        connection.execute("CREATE TABLE more (a)")
+        connection.execute("INSERT INTO more VALUES (zeroblob(1000000))")
+
+
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    with pytest.raises(TransferError, match="Make room, and give the same command again"):
+        fill(Book(tmp_path))

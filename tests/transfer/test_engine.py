@@ -1,0 +1,369 @@
+"""Runs are done once, sources first, the same everywhere; what fails is named and stops nothing."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import filterdb
+from filterdb import keys
+from filterdb.errors import TransferError
+from filterdb.transfer.beginning import begin, donor_filters, restored
+from filterdb.transfer.book import Book, Row
+from filterdb.transfer.engine import Step, execute
+from filterdb.transfer.networks.building import build
+from filterdb.transfer.parts import part_of
+from filterdb.transfer.run import Budget, Data, Run, Start
+
+TINY = {"width": 8, "depth": 3}
+A, B = (Data("digits", 8, 1, split="halves", group=name, limit=30) for name in "AB")
+BUDGET = Budget(2, batch=32)
+BASE = Run("convmixer", A, BUDGET, TINY, arm="base A")
+
+
+def arm(name: str, *starts: Start, **changes: object) -> Run:
+    return replace(BASE, **({"data": B, "seed": 1, "arm": name, "starts": starts} | changes))
+
+
+ANB, PLUS = (
+    arm(name, Start("depthwise", first=2, source=BASE.id, frozen=frozen))
+    for name, frozen in (("A2B", True), ("A2B+", False))
+)
+OWN, RANDOM = arm("base B"), arm("random", Start("depthwise", filters="random"))
+RUNS = (ANB, PLUS, BASE, OWN, RANDOM)
+
+
+def outcomes(rows: list[Row]) -> list[object]:
+    return [(row.id, row.accuracy, row.test_loss, row.losses, row.fingerprints) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("experiment")
+
+
+@pytest.fixture(scope="module")
+def rows(folder: Path) -> list[Row]:
+    return execute(RUNS, folder, jobs=1, device="cpu")
+
+
+def test_rows_are_in_the_order_of_the_runs(rows: list[Row]) -> None:
+    assert [row.run for row in rows] == list(RUNS)
+    assert [row.status for row in rows] == ["done"] * len(RUNS)
+    assert all(0 <= (row.accuracy or 0) <= 1 for row in rows)
+
+
+def test_arms_share_their_budget(rows: list[Row]) -> None:
+    assert len({(row.steps, row.images) for row in rows}) == 1
+    assert rows[0].steps == 2 * (rows[0].images // 32)
+
+
+def test_frozen_filters_are_the_same_bits(rows: list[Row]) -> None:
+    for row, part in ((rows[0], "depthwise:2"), (rows[4], "depthwise")):
+        assert row.fingerprints["given"][part] == row.fingerprints["trained"][part]
+        assert row.fingerprints["given"]["rest"] != row.fingerprints["trained"]["rest"]
+
+
+def test_the_plus_arm_begins_with_the_same_filters_and_changes_them(rows: list[Row]) -> None:
+    frozen, plus = rows[0].fingerprints, rows[1].fingerprints
+    assert plus["given"] == frozen["given"]
+    assert plus["trained"]["depthwise:2"] != plus["given"]["depthwise:2"]
+
+
+def test_only_the_named_part_is_transferred(rows: list[Row]) -> None:
+    for row in rows[:2]:
+        prints = row.fingerprints
+        assert prints["given"]["rest"] == prints["built"]["rest"]
+        assert prints["given"]["depthwise:2"] != prints["built"]["depthwise:2"]
+        assert prints["given"]["depthwise:2"] == prints["source"]["depthwise:2"]
+
+
+def test_the_filters_are_those_of_the_trained_source(folder: Path, rows: list[Row]) -> None:
+    weights = Book(folder).get_weights(BASE.id)
+    source = restored(BASE, 5, weights)
+    model = build("convmixer", classes=5, channels=1, size=8, seed=1, **BASE.arguments)
+    own = build("convmixer", classes=5, channels=1, size=8, seed=1, **BASE.arguments)
+    begin(model, ANB, {BASE.id: source}.__getitem__)
+    for at, (slot, donor, before) in enumerate(
+        zip(*(part_of(each, "depthwise") for each in (model, source, own)), strict=True)
+    ):
+        expected = donor if at < 2 else before
+        assert np.array_equal(slot.weight.detach(), expected.weight.detach())
+        assert slot.weight.requires_grad == (at >= 2)
+
+
+def test_how_many_learn(rows: list[Row]) -> None:
+    frozen, plus, _, own, random = rows
+    assert frozen.parameters == plus.parameters == own.trainable == plus.trainable
+    assert frozen.trainable == frozen.parameters - 2 * 8 * 9
+    assert random.trainable == random.parameters - 3 * 8 * 9
+
+
+def test_a_second_execution_does_nothing(folder: Path, rows: list[Row]) -> None:
+    told: list[Step] = []
+    again = execute(RUNS, folder, jobs=1, device="cpu", progress=told.append)
+    assert told == []
+    assert again == rows
+
+
+def test_only_what_is_new_is_done(folder: Path, rows: list[Row]) -> None:
+    told: list[Step] = []
+    new = replace(ANB, seed=2)
+    execute([new, *RUNS], folder, jobs=1, device="cpu", progress=told.append)
+    assert [(step.row.id, step.done, step.total) for step in told] == [(new.id, 6, 6)]
+
+
+def test_other_arms_may_share_a_run(folder: Path, rows: list[Row]) -> None:
+    named = replace(OWN, arm="full training", labels={"target": "B"})
+    (row,) = execute([named], folder, jobs=1, device="cpu")
+    assert (row.run, row.accuracy) == (named, rows[3].accuracy)
+
+
+def test_processes_come_to_the_same_bits(tmp_path: Path, rows: list[Row]) -> None:
+    told: list[Step] = []
+    found = execute(RUNS, tmp_path, jobs=2, device="cpu", progress=told.append)
+    assert outcomes(found) == outcomes(rows)
+    assert [step.done for step in told] == [1, 2, 3, 4, 5]
+    done = [step.row.id for step in told]
+    assert done.index(BASE.id) < min(done.index(ANB.id), done.index(PLUS.id))
+
+
+def test_it_goes_on_after_ctrl_c(tmp_path: Path, rows: list[Row]) -> None:
+    def interrupt(step: Step) -> None:
+        if step.done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(RUNS, tmp_path, jobs=1, device="cpu", progress=interrupt)
+    before = {row.id for row in Book(tmp_path).rows()}
+    told: list[Step] = []
+    found = execute(RUNS, tmp_path, jobs=1, device="cpu", progress=told.append)
+    assert len(before) == 2
+    assert {step.row.id for step in told} == {run.id for run in RUNS} - before
+    assert outcomes(found) == outcomes(rows)
+
+
+def test_it_goes_on_after_it_was_killed(tmp_path: Path, rows: list[Row]) -> None:
+    code = """
+import json, os, signal, sys
+from filterdb.transfer.engine import execute
+from filterdb.transfer.run import Run
+runs = [Run.from_dict(told) for told in json.loads(sys.argv[1])]
+execute(runs, sys.argv[2], jobs=1, device="cpu",
+        progress=lambda _: os.kill(os.getpid(), signal.SIGKILL))
+"""
+    told = json.dumps([run.to_dict() for run in RUNS])
+    done = subprocess.run([sys.executable, "-c", code, told, str(tmp_path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert len(Book(tmp_path).rows()) == 1
+    steps: list[Step] = []
+    found = execute(RUNS, tmp_path, jobs=1, device="cpu", progress=steps.append)
+    assert len(steps) == len(RUNS) - 1
+    assert outcomes(found) == outcomes(rows)
+
+
+def test_what_diverges_or_fails_is_recorded_and_the_rest_goes_on(tmp_path: Path) -> None:
+    wild = replace(BASE, budget=replace(BUDGET, rate=1e30, optimiser="sgd"), arm="wild")
+    misfit = arm("misfit", Start("depthwise", filters="keys:published8"))
+    absent = replace(BASE, data=replace(A, spec=str(tmp_path / "nowhere.npz")), arm="absent")
+    heir = arm("heir", Start("depthwise", source=wild.id))
+    runs = [heir, misfit, wild, absent, OWN]
+    for jobs in (1, 2):
+        rows = execute(runs, tmp_path, jobs=jobs, device="cpu")
+        found = {row.run.arm: row for row in rows}
+        assert {name: row.status for name, row in found.items()} == {
+            "heir": "failed", "misfit": "failed", "wild": "diverged", "absent": "failed",
+            "base B": "done",
+        }  # fmt: skip
+        assert "7x7" in (found["misfit"].reason or "")
+        assert "nowhere.npz" in (found["absent"].reason or "")
+        assert "wild" in (found["heir"].reason or "")
+        assert "diverged" in (found["heir"].reason or "")
+        assert found["wild"].accuracy is None
+        assert {row.id: row.status for row in Book(tmp_path).rows()} == {
+            row.id: row.status for row in rows
+        }
+
+
+OWN_NETWORKS = """
+import os, signal
+import torch
+from torch import nn
+
+class Moving(nn.Module):
+    def __init__(self, classes, channels):
+        super().__init__()
+        self.inner = nn.Conv2d(channels, 4, 3)
+        self.head = nn.Linear(4, classes)
+
+    def forward(self, images):
+        if self.training:
+            with torch.no_grad():
+                self.inner.weight.add_(1e-3)
+        return self.head(self.inner(images).mean((2, 3)))
+
+def moving(*, classes, channels):
+    return Moving(classes, channels)
+
+def dying(*, classes, channels):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def own_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "networks_of_engine_test.py").write_text(OWN_NETWORKS)
+    monkeypatch.syspath_prepend(tmp_path)
+    return "networks_of_engine_test"
+
+
+def test_a_process_that_dies_takes_no_other_run_with_it(own_networks: str, tmp_path: Path) -> None:
+    dying = Run(f"{own_networks}:dying", A, BUDGET, arm="dying")
+    rows = execute([dying, BASE, OWN], tmp_path / "runs", jobs=2, device="cpu")
+    assert [row.status for row in rows] == ["failed", "done", "done"]
+    assert "SIGKILL" in (rows[0].reason or "")
+    assert Book(tmp_path / "runs").get(dying.id) == rows[0]
+
+
+def test_a_network_that_moves_its_frozen_filters_is_not_believed(
+    own_networks: str, tmp_path: Path
+) -> None:
+    start = Start("regular", filters="random")
+    run = Run(f"{own_networks}:moving", A, BUDGET, starts=(start,))
+    (row,) = execute([run], tmp_path / "runs", jobs=1, device="cpu")
+    assert row.status == "failed"
+    assert "frozen filters (regular)" in (row.reason or "")
+
+
+def test_processes_end_with_ctrl_c(tmp_path: Path, rows: list[Row]) -> None:
+    def interrupt(_: Step) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(RUNS, tmp_path, jobs=2, device="cpu", progress=interrupt)
+    before = {row.id for row in Book(tmp_path).rows()}
+    told: list[Step] = []
+    found = execute(RUNS, tmp_path, jobs=1, device="cpu", progress=told.append)
+    assert 1 <= len(before) < len(RUNS)
+    assert {step.row.id for step in told} == {run.id for run in RUNS} - before
+    assert outcomes(found) == outcomes(rows)
+
+
+def test_finished_runs_are_not_repeated_and_failed_ones_are(tmp_path: Path) -> None:
+    wild = replace(BASE, budget=replace(BUDGET, rate=1e30, optimiser="sgd"))
+    misfit = arm("misfit", Start("depthwise", filters="keys:published8"))
+    execute([wild, misfit], tmp_path, jobs=1, device="cpu")
+    told: list[Step] = []
+    execute([wild, misfit], tmp_path, jobs=1, device="cpu", progress=told.append)
+    assert [step.row.id for step in told] == [misfit.id]
+
+
+def test_weights_are_kept_where_they_are_needed(folder: Path, rows: list[Row]) -> None:
+    assert [path.stem for path in (folder / "weights").iterdir()] == [BASE.id]
+
+
+def test_a_source_whose_weights_are_gone_is_done_again(tmp_path: Path) -> None:
+    execute([BASE], tmp_path, jobs=1, device="cpu")
+    told: list[Step] = []
+    execute([ANB], tmp_path, jobs=1, device="cpu", progress=told.append)
+    assert [step.row.id for step in told] == [BASE.id, ANB.id]
+    Book(tmp_path).weights_path(BASE.id).unlink()
+    execute([ANB, BASE], tmp_path, jobs=1, device="cpu", progress=told.append)
+    assert len(told) == 2
+
+
+def test_a_source_that_is_nowhere_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TransferError, match=f"{BASE.id}, which is neither"):
+        execute([ANB], tmp_path, jobs=1, device="cpu")
+
+
+# How else networks begin
+
+
+def begun(*starts: Start, sources: object = None, seed: int = 0, **arguments: int) -> object:
+    run = replace(BASE, starts=starts, seed=seed, arguments=TINY | arguments)
+    model = build("convmixer", classes=5, channels=1, size=8, seed=seed, **run.arguments)
+    begin(model, run, sources)
+    return model
+
+
+def filters(model: object, part: str = "depthwise") -> list[np.ndarray]:
+    return [slot.weight.detach().numpy() for slot in part_of(model, part)]
+
+
+def test_spectra_are_matched_filter_by_filter() -> None:
+    source = build("convmixer", classes=5, channels=1, size=8, seed=9, **TINY)
+    model = begun(Start("depthwise", filters="spectrum", source="a"), sources=lambda _: source)
+    for new, old in zip(filters(model), filters(source), strict=True):
+        np.testing.assert_allclose(
+            np.abs(np.fft.fft2(new)), np.abs(np.fft.fft2(old)), rtol=1e-3, atol=1e-5
+        )
+        assert not np.allclose(new, old, atol=1e-3)
+    with pytest.raises(TransferError, match="1x1"):
+        begun(Start("pointwise", filters="spectrum", source="a"), sources=lambda _: source)
+
+
+def test_keys_are_drawn_at_the_strength_of_random_filters() -> None:
+    model = begun(Start("depthwise", filters="keys:found3x3:2"))
+    own = begun()
+    flat = keys.load("found3x3").filters[:2].reshape(2, 9)
+    seen = set()
+    for new, old in zip(filters(model), filters(own), strict=True):
+        cosines = new.reshape(-1, 9) @ flat.T
+        norms = np.linalg.norm(new.reshape(-1, 9), axis=1)
+        np.testing.assert_allclose(cosines.max(axis=1), norms, rtol=1e-5)
+        shapes = old.reshape(-1, 9) - old.reshape(-1, 9).mean(axis=1, keepdims=True)
+        np.testing.assert_allclose(norms, np.sqrt((shapes**2).sum(axis=1).mean()), rtol=1e-4)
+        seen |= set(cosines.argmax(axis=1).tolist())
+    assert seen == {0, 1}
+    with pytest.raises(TransferError, match="has 8 keys"):
+        begun(Start("depthwise", filters="keys:found3x3:16"))
+
+
+def test_draws_differ_by_seed_and_repeat() -> None:
+    start = Start("depthwise", filters="keys:found3x3")
+    first, same, other = (filters(begun(start, seed=seed))[0] for seed in (1, 1, 2))
+    assert np.array_equal(first, same)
+    assert not np.array_equal(first, other)
+
+
+def test_another_architecture_gives_its_filters_by_a_draw() -> None:
+    source = build("mobilenet", classes=5, channels=1, size=8, seed=9, width=4, blocks=2)
+    pool = {own.tobytes() for layer in filters(source) for own in layer}
+    model = begun(Start("depthwise", source="a", how="pool"), sources=lambda _: source)
+    assert {own.tobytes() for layer in filters(model) for own in layer} <= pool
+
+
+def test_files_and_databases_give_their_filters(folder: Path, rows: list[Row], tmp_path) -> None:
+    path = Book(folder).weights_path(BASE.id)
+    source = filters(restored(BASE, 5, Book(folder).get_weights(BASE.id)))
+    database = filterdb.open(tmp_path / "db")
+    database.ingest([path])
+    for spec in (f"{path}", f"{database.path}", f"{database.path}?conv_depth_norm > 0.4"):
+        found = donor_filters(spec, (3, 3))
+        expected = source[-len(found) :]
+        assert len(found) == (2 if "?" in spec else 3)
+        assert all(
+            np.array_equal(own, layer[:, 0]) for own, layer in zip(found, expected, strict=True)
+        )
+        model = begun(Start("depthwise", filters=f"donor:{spec}"))
+        there = {own.tobytes() for layer in source for own in layer}
+        assert {own.tobytes() for layer in filters(model) for own in layer} <= there
+    with pytest.raises(TransferError, match="no depthwise layers of 7x7"):
+        donor_filters(str(path), (7, 7))
+
+
+def test_a_network_without_the_part_is_told() -> None:
+    run = Run("resnet", A, BUDGET, starts=(Start("depthwise", filters="random"),))
+    model = build("resnet", classes=5, channels=1, size=8)
+    with pytest.raises(TransferError, match="no depthwise layers"):
+        begin(model, run, lambda _: model)
+    with pytest.raises(TransferError, match="first 9 depthwise layers"):
+        begun(Start("depthwise", first=9, filters="random"))
