@@ -41,6 +41,7 @@ COMMANDS = {
     "nearest": ("filterdb.cli.nearest", "The models closest to one, and shared layers."),
     "diff": ("filterdb.cli.diff", "Two networks side by side, layer by layer."),
     "keys": ("filterdb.cli.keys", "Master key filters: find, label, show, replace."),
+    "transfer": ("filterdb.cli.transfer", "Experiments: filters of one network in another."),
     "report": ("filterdb.cli.report", "One offline HTML page on a network or a database."),
     "import": ("filterdb.cli.published", "The published data set into a database."),
     "export": ("filterdb.cli.published", "A database as HDF5, Parquet or safetensors."),
