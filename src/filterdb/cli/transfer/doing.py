@@ -1,0 +1,156 @@
+"""From a plan to its result: folder, runs, progress, and what all these commands share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from filterdb.cli.options import json_option
+
+if TYPE_CHECKING:
+    from filterdb.transfer.engine import Progress, Step
+    from filterdb.transfer.plan import Plan
+    from filterdb.transfer.results import Result
+
+PLAN, RESULT = "effective-plan.toml", "result.json"
+"""What a folder has beside its book: the plan with every default, and the result as JSON."""
+
+
+def run_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say where and how the runs of a plan are done."""
+    options = (
+        click.option("-o", "--out", type=click.Path(file_okay=False), metavar="FOLDER",
+                     help="Keep the runs here, or go on with those that are here.  "
+                     "[default: transfer-NAME]"),
+        click.option("--jobs", type=click.IntRange(min=1),
+                     help="Runs at a time; the cores, unless told, and 1 on a GPU."),
+        click.option("--device", type=click.Choice(["cpu", "cuda", "auto"]), default="auto",
+                     show_default=True, help="auto: a GPU where there is one."),
+        click.option("--plan-only", is_flag=True,
+                     help="Print the plan with every default, and the number of runs; run none."),
+        json_option,
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def carry_out(
+    plan: Plan, out: str, *, plan_only: bool, jobs: int | None, device: str, as_json: bool
+) -> None:
+    """Do the runs of a plan that are not done yet, and print what all of them come to.
+
+    Raises
+    ------
+    TransferError
+        The plan cannot be done.
+    MissingExtraError
+        torch is not installed; nothing was begun.
+    click.exceptions.Exit
+        With status 3: some runs failed.
+    """
+    from filterdb.cli import SOME_FAILED
+    from filterdb.cli.output import print_json
+    from filterdb.cli.transfer.showing import present
+
+    if plan_only:
+        print_plan(plan, as_json=as_json)
+        return
+    result = executed(plan, Path(out), jobs=jobs, device=device)
+    if as_json:
+        print_json({**result.to_dict(), "folder": out})
+    else:
+        present(result, folder=out)
+    if result.coverage.count("failed"):
+        raise click.exceptions.Exit(SOME_FAILED)
+
+
+def executed(plan: Plan, folder: Path, *, jobs: int | None, device: str) -> Result:
+    """The result of a plan, which is kept in the folder too."""
+    import json
+
+    from filterdb.extras import require
+    from filterdb.figures.saving import write_whole
+    from filterdb.transfer.book import Book
+    from filterdb.transfer.engine import execute
+    from filterdb.transfer.experiments import result_of, runs_of
+
+    runs = runs_of(plan)
+    require("torch", extra="transfer")
+    refuse_foreign(folder)
+    Book(folder)
+    write_whole(plan.to_toml().encode(), folder / PLAN)
+    with working() as report:
+        rows = execute(runs, folder, jobs=jobs, device=device, progress=report)
+    result = result_of(plan, rows)
+    write_whole(json.dumps(result.to_dict(), indent=2).encode() + b"\n", folder / RESULT)
+    return result
+
+
+def print_plan(plan: Plan, *, as_json: bool) -> None:
+    """Print a plan so that it can be given to ``transfer run``, with its number of runs."""
+    from filterdb.cli.output import print_json
+    from filterdb.transfer.experiments import runs_of
+    from filterdb.words import counted
+
+    runs = runs_of(plan)
+    count, arms = len({run.id for run in runs}), len({run.arm for run in runs})
+    if as_json:
+        print_json({"plan": plan.to_dict(), "runs": count, "arms": arms})
+        return
+    seeds = counted(len(plan.seeds), "seed")
+    click.echo(f"# {counted(count, 'run')}: {counted(arms, 'arm')}, {seeds} each.")
+    click.echo(plan.to_toml(), nl=False)
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Refuse a folder that holds something else; a plan may lie in it already.
+
+    Raises
+    ------
+    click.BadParameter
+        It has files, and no runs.
+    """
+    from filterdb.transfer.book import FILE
+
+    if not folder.is_dir() or (folder / FILE).exists():
+        return
+    if any(path.suffix.lower() != ".toml" for path in folder.iterdir()):
+        msg = f"{folder} holds other files. Name a new or empty folder."
+        raise click.BadParameter(msg, param_hint="--out")
+
+
+@contextmanager
+def working() -> Iterator[Progress | None]:
+    """Say on stderr, where it is a terminal, how far the runs have come; else None."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+
+    from filterdb.cli.output import plain
+
+    with Console(stderr=True).status("training ...") as status:
+
+        def report(step: Step) -> None:
+            row = step.row
+            came_to = row.status if row.accuracy is None else f"{row.accuracy:.1%}"
+            status.update(
+                f"training: {step.done} of {step.total} runs, {time_left(step.seconds_left)} left "
+                f"[dim]({plain(row.run.arm)}: {came_to})[/]"
+            )
+
+        yield report
+
+
+def time_left(seconds: float) -> str:
+    """A duration as an estimate has it: to the minute, once it is more than one and a half."""
+    if seconds < 90:
+        return f"about {max(round(seconds), 1)} s"
+    minutes = round(seconds / 60)
+    return f"about {minutes} min" if minutes < 90 else f"about {seconds / 3600:.1f} h"

@@ -1,0 +1,121 @@
+"""``filterdb transfer layers|matrix|keys|size``: an experiment without writing a plan first."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from filterdb.cli.transfer.doing import carry_out, run_options
+
+if TYPE_CHECKING:
+    from filterdb.transfer.plan import Plan
+
+HELP = {
+    "layers": """Take more and more layers from another network, part by part.
+
+    Two networks learn two groups of classes. The first n layers of a part (depthwise, pointwise,
+    regular) of one are frozen in a new network for the other group, which learns the rest.""",
+    "matrix": """Put the filters of every data set into a network for every other.
+
+    Beside them: the target's own filters, random ones, and training in full.""",
+    "keys": """Freeze a few key filters in the place of learnt ones.
+
+    Beside them: the network's own learnt filters, random ones, random ones of the same spectrum,
+    and training in full.""",
+    "size": """Take the filters of a source that has seen more or less of its images.
+
+    Every source is trained for equally many steps.""",
+}
+
+
+def short(name: str) -> click.Command:
+    """The command for one experiment."""
+
+    @click.command(name, help=HELP[name])
+    @click.option("--data", metavar="SPEC", help="A folder, file or built-in set (digits, shapes, "
+                  "textures, fractals).  [default: digits]")  # fmt: skip
+    @click.option("--network", metavar="NAME", help="convmixer, convnext, mobilenet, resnet, or "
+                  "your own as MODULE:FUNCTION.  [default: convmixer]")  # fmt: skip
+    @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True,
+                  help="A key of the plan, e.g. budget.epochs=20. Repeatable; --plan-only shows "
+                  "all keys.")  # fmt: skip
+    @click.option("--seeds", type=click.IntRange(3, 1000), default=3, show_default=True,
+                  help="Repeats, for the interval.")  # fmt: skip
+    @run_options
+    def command(
+        data: str | None,
+        network: str | None,
+        settings: tuple[str, ...],
+        seeds: int,
+        out: str | None,
+        **how: Any,
+    ) -> None:
+        plan = plan_from(name, settings, data=data, network=network, seeds=seeds)
+        carry_out(plan, out or f"transfer-{name}", **how)
+
+    return command
+
+
+layers, matrix, keys, size = map(short, HELP)
+
+
+def plan_from(
+    experiment: str,
+    settings: tuple[str, ...] = (),
+    *,
+    data: str | None = None,
+    network: str | None = None,
+    seeds: int = 3,
+) -> Plan:
+    """The plan with every default, changed by what was said on the command line.
+
+    Raises
+    ------
+    TransferError
+        A key is unknown, or its value cannot be.
+    click.BadParameter
+        A setting is no KEY=VALUE.
+    """
+    from filterdb.transfer.plan import plan_of
+
+    told = plan_of({"experiment": experiment}).to_dict()
+    told["seeds"] = list(range(seeds))
+    if data is not None:
+        told["data"]["spec"] = data
+    if network is not None and network != told["network"]["name"]:
+        told["network"] = {"name": network}  # the arguments were another network's
+    for setting in settings:
+        put(told, setting)
+    return plan_of(told)
+
+
+def put(told: dict[str, Any], setting: str) -> None:
+    """Put a KEY=VALUE into a plan; the key may have dots, as in TOML.
+
+    Raises
+    ------
+    click.BadParameter
+        It is none, or its key lies within a value.
+    """
+    key, equals, value = setting.partition("=")
+    *tables, last = key.strip().split(".")
+    if not equals or not all((*tables, last)):
+        msg = f"{setting!r} is no KEY=VALUE such as budget.epochs=20."
+        raise click.BadParameter(msg, param_hint="--set")
+    here = told
+    for name in tables:
+        here = here.setdefault(name, {})
+        if not isinstance(here, dict):
+            msg = f"{setting!r}: {name} is no table of keys. --plan-only shows the keys there are."
+            raise click.BadParameter(msg, param_hint="--set")
+    here[last] = value_of(value.strip())
+
+
+def value_of(text: str) -> Any:
+    """A value of TOML; what is none is a string, so that paths and names need no quotes."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
