@@ -23,6 +23,7 @@ from filterdb.errors import (
     KeySetError,
     ReadError,
     StoreError,
+    TransferError,
 )
 
 # Command -> module and one line for `filterdb --help`, which thus imports none of them.
@@ -151,7 +152,8 @@ def main() -> None:
 
 def is_failure(error: FilterDBError) -> bool:
     """Whether an input or an output failed; if not, the command was called wrongly."""
-    if isinstance(error, ExportError | KeySetError):  # refused by us, or by the system or a file
+    if isinstance(error, ExportError | KeySetError | TransferError):
+        # Refused by us, or by the system or a file.
         return isinstance(error.__cause__, OSError | ReadError)
     return isinstance(error, ReadError | DamagedStoreError) or type(error) is StoreError
 
