@@ -153,3 +153,10 @@ def test_files_that_are_no_plans(tmp_path: Path) -> None:
         with pytest.raises(TransferError, match=message) as caught:
             read_plan(path)
         assert str(path) in str(caught.value)
+
+
+def test_the_plans_of_the_documentation_can_be_run() -> None:
+    plans = sorted((Path(__file__).parents[2] / "docs" / "plans").glob("*.toml"))
+    assert plans
+    counts = {path.stem: len(runs_of(read_plan(path))) for path in plans}
+    assert counts["layers-cifar"] == 93  # as the page says
