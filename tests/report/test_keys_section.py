@@ -16,10 +16,11 @@ from pages import parse, rows, section
 import filterdb
 from filterdb import keys
 from filterdb.keys import sentences
+from filterdb.keys.key_set import THRESHOLD
 from filterdb.keys.labels.chance import chance_of
 from filterdb.report import database_keys, database_report, network_keys, network_report
 from filterdb.report.database_keys import LEAST_FILTERS, SEARCH
-from filterdb.report.keys import THRESHOLD, Depthwise, columns_of, typeset
+from filterdb.report.keys import Depthwise, typeset
 from filterdb.report.page import filled
 from filterdb.report.reading import read_network
 from filterdb.report.selection import Selection
@@ -227,7 +228,7 @@ def test_the_counts_are_those_of_plain_correlations() -> None:
     r2 = np.corrcoef(shaped, flat)[: len(shaped), len(shaped) :] ** 2
     named = r2.max(axis=1) >= THRESHOLD
     expected = np.bincount(r2.argmax(axis=1)[named], minlength=len(flat))
-    assert columns_of(labels.total) == [*expected, (~named).sum(), 3, 2]
+    assert labels.total.columns == [*expected, (~named).sum(), 3, 2]
     assert network_keys.notes(labels)[-1].startswith("5 filters without a shape")
 
 

@@ -120,6 +120,36 @@ def best_view(
     return best, np.maximum(cosine, 0) if signed else cosine
 
 
+def nearest_keys(
+    unit: NDArray[np.float32], keys: NDArray[np.floating], kernel: Kernel, same: Equivalence
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """The best key of filters in normal form, and R² by it.
+
+    Parameters
+    ----------
+    unit
+        Filters in normal form, ``(n, k)``.
+    keys
+        Shape ``(K, k)``.
+    kernel, same
+        Height and width; what does not matter.
+
+    Returns
+    -------
+    key : ndarray of intp, shape (n,)
+    r2 : ndarray of float32, shape (n,)
+    """
+    views = same.views(keys, kernel)
+    flat = views.reshape(-1, views.shape[2])
+    key, r2 = np.zeros(len(unit), np.intp), np.zeros(len(unit), np.float32)
+    for begin in range(0, len(unit), BLOCK):
+        own = slice(begin, begin + BLOCK)
+        best, cosine = best_view(unit[own], flat, signed=same.signed)
+        key[own] = best // views.shape[1]
+        np.minimum(np.square(cosine), 1, out=r2[own])
+    return key, r2
+
+
 def _fit_block(
     normal: NormalForm, views: NDArray[np.float32], same: Equivalence
 ) -> tuple[NDArray[np.generic], ...]:

@@ -6,10 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from filterdb.population.preset import LAYER, Scanning, scan_layers
-from filterdb.scan.executors import executor_for
 from filterdb.scan.jobs import DensityJob
 from filterdb.scan.parts import split
-from filterdb.scan.run import scan
 from filterdb.stats.phenotype import Phenotype, phenotype
 
 if TYPE_CHECKING:
@@ -69,11 +67,10 @@ def phenotypes(population: Selection, scanning: Scanning) -> list[LayerPhenotype
     job = DensityJob(basis, bins=BINS, drop_sparse=population.drop_sparse)
     parts = split(population.folder, scan_layers(table), part_bytes=1)  # a layer each
     found = []
-    with executor_for(jobs=scanning.jobs, scheduler=scanning.scheduler) as executor:
-        for scanned in scan(parts, job, executor=executor, progress=scanning.progress):
-            (layer,) = scanned.layers
-            kind = phenotype(scanned.value, zero=(float(zero[0]), float(zero[1])))
-            key = (layer.model_id, layer.layer_index)
-            model, name = map(str, names[key])
-            found.append(LayerPhenotype(model, name, *key, kind))
+    for scanned in scanning.scan(parts, job):
+        (layer,) = scanned.layers
+        kind = phenotype(scanned.value, zero=(float(zero[0]), float(zero[1])))
+        key = (layer.model_id, layer.layer_index)
+        model, name = map(str, names[key])
+        found.append(LayerPhenotype(model, name, *key, kind))
     return found

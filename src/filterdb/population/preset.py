@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +15,17 @@ from filterdb.population.grouping import Grouped, group_layers
 from filterdb.population.table import LayerTable
 from filterdb.scan import presets
 from filterdb.scan.executors import executor_for
+from filterdb.scan.job import Job
 from filterdb.scan.jobs import DENSITY_BINS, DensityJob
-from filterdb.scan.parts import ScanLayer, split
-from filterdb.scan.run import scan
+from filterdb.scan.parts import Part, ScanLayer, split
+from filterdb.scan.run import Scanned, scan
 from filterdb.stats.basis import Basis
 from filterdb.store.connection import SCANS
 
 if TYPE_CHECKING:
     from filterdb.population.selection import Selection
 
+Value = TypeVar("Value")
 KEY = ("model_id", "layer_index")
 LAYER = ("tensor", "out_channels", "in_per_group", "kh", "kw", "n_filters", "model_weights_hash")
 
@@ -70,6 +73,25 @@ class Scanning:
     scheduler: str | None = None
     progress: Callable[[int, int, str], None] | None = None
 
+    def scan(
+        self,
+        parts: Sequence[Part],
+        job: Job[Value],
+        *,
+        checkpoint: Path | None = None,
+        keep: bool = False,
+    ) -> Iterator[Scanned[Value]]:
+        """Put a question to layers in this way; see :func:`filterdb.scan.run.scan`."""
+        with executor_for(jobs=self.jobs, scheduler=self.scheduler) as executor:
+            yield from scan(
+                parts,
+                job,
+                executor=executor,
+                checkpoint=checkpoint,
+                keep=keep,
+                progress=self.progress,
+            )
+
 
 def preset_histograms(
     population: Selection, axis: Axis, preset: str, scanning: Scanning
@@ -111,15 +133,8 @@ def density(population: Selection, scanning: Scanning) -> NDArray[np.int64]:
     job = DensityJob(table.basis, drop_sparse=population.drop_sparse)
     parts = split(population.folder, scan_layers(table))
     total = np.zeros((DENSITY_BINS, DENSITY_BINS), np.int64)
-    with executor_for(jobs=scanning.jobs, scheduler=scanning.scheduler) as executor:
-        for found in scan(
-            parts,
-            job,
-            executor=executor,
-            checkpoint=population.folder / SCANS,
-            progress=scanning.progress,
-        ):
-            total += found.value
+    for found in scanning.scan(parts, job, checkpoint=population.folder / SCANS):
+        total += found.value
     return total
 
 

@@ -8,10 +8,8 @@ from pathlib import Path
 
 from filterdb.population.population import Population
 from filterdb.population.preset import KEY, LAYER, Scanning
-from filterdb.scan.executors import executor_for
 from filterdb.scan.jobs import SummaryJob
 from filterdb.scan.parts import ScanLayer, split
-from filterdb.scan.run import scan
 from filterdb.stats.basis import Basis, Kernel, reference_basis
 from filterdb.stats.summary import LayerSummary
 from filterdb.store.connection import SCANS
@@ -102,10 +100,6 @@ def _summaries(
         layers.values(), key=lambda layer: (layer.weights_hash, layer.layer_index)
     )
     job = SummaryJob(tuple(bases.values()))
-    with executor_for(jobs=scanning.jobs, scheduler=scanning.scheduler) as executor:
-        parts = split(folder, ordered)
-        for scanned in scan(
-            parts, job, executor=executor, checkpoint=folder / SCANS, progress=scanning.progress
-        ):
-            for layer in scanned.layers:
-                yield rows[layer.weights_hash, layer.tensor], scanned.value
+    for scanned in scanning.scan(split(folder, ordered), job, checkpoint=folder / SCANS):
+        for layer in scanned.layers:
+            yield rows[layer.weights_hash, layer.tensor], scanned.value

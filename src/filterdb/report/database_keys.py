@@ -12,6 +12,7 @@ import numpy as np
 from filterdb.errors import FilterDBError
 from filterdb.figures import best_and_worst, coverage_curve, key_shares_by_depth
 from filterdb.keys import sentences
+from filterdb.keys.key_set import THRESHOLD
 from filterdb.keys.labels.labelling import label
 from filterdb.keys.search.finding import find
 from filterdb.keys.search.found import (
@@ -25,10 +26,8 @@ from filterdb.keys.search.found import (
 )
 from filterdb.keys.search.settings import Settings
 from filterdb.report.keys import (
-    THRESHOLD,
     Depthwise,
     KeysPart,
-    columns_of,
     mosaic,
     size_of,
     typeset,
@@ -114,7 +113,7 @@ def keys_of(found: FoundKeys, labels: Labels) -> Picture:
     total = labels.total
     return mosaic(
         found.keys,
-        np.array(columns_of(total)) / max(total.n, 1),
+        np.array(total.columns) / max(total.n, 1),
         filters=total.n,
         caption="The keys that were found on all of these filters, and above each the share of "
         "them that are its copies. Red numbers count for the pattern, blue ones against it. A key "
@@ -135,7 +134,7 @@ def pictures(found: FoundKeys, labels: Labels) -> Iterator[Picture]:
             "found. Only what is shaded is more than chance reaches.",
         )
         depths = np.array([row.depth for row in labels.counted])
-        counts = np.array([columns_of(row) for row in labels.counted])
+        counts = np.array([row.columns for row in labels.counted])
         yield picture(
             partial(key_shares_by_depth, depths, counts, found.keys.texts),
             caption="Which keys the filters are copies of, from the first layers to the last.",

@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from filterdb.figures import key_mosaic
-from filterdb.keys.key_set import THRESHOLD as THRESHOLD
 from filterdb.keys.search.sample import DEPTHWISE
 from filterdb.report.pictures import Picture, picture
 from filterdb.words import counted
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
     from filterdb.keys.equivalence import Kernel
     from filterdb.keys.key_set import KeySet
-    from filterdb.keys.labels.labels import Tally
 
 SEVERAL = re.compile(r"\b(\d+)x(\d+)\b")
 MODEL = re.compile(r"\bmodel(?=s?\b)")
@@ -126,11 +124,6 @@ class Depthwise:
 def mosaic(keys: KeySet, shares: NDArray[Any], *, filters: int, caption: str) -> Picture:
     """The keys as pictures, each with the share of the filters that are its copies."""
     return picture(partial(key_mosaic, keys, shares, filters=filters), caption=caption)
-
-
-def columns_of(tally: Tally) -> list[int]:
-    """Filters by key, then those that are other, constant and nearly zero."""
-    return [*map(int, tally.counts), tally.other, tally.constant, tally.zero]
 
 
 def size_of(kernel: Kernel) -> str:

@@ -13,18 +13,17 @@ from numpy.typing import NDArray
 from filterdb.errors import KeySetError
 from filterdb.figures import best_and_worst, layer_bars
 from filterdb.keys import sentences
+from filterdb.keys.fit import nearest_keys
+from filterdb.keys.key_set import THRESHOLD
 from filterdb.keys.labels.chance import chance_of
 from filterdb.keys.labels.labelling import label
 from filterdb.keys.normal import normal_form
-from filterdb.keys.search.crossing import r2_of
 from filterdb.keys.search.found import Examples
 from filterdb.keys.search.sample import DEPTHWISE
 from filterdb.keys.sets.usual import usual_set
 from filterdb.report.keys import (
-    THRESHOLD,
     Depthwise,
     KeysPart,
-    columns_of,
     mosaic,
     size_of,
     typeset,
@@ -109,8 +108,8 @@ def part(source: Source, network: Network, kernel: Kernel, there: Depthwise) -> 
 def pictures(labels: Labels, network: Network) -> tuple[Picture, ...]:
     """The keys with their shares, the layers one by one, and the filters at both ends."""
     total, keys = labels.total, labels.key_set
-    shares = np.array(columns_of(total)) / max(total.n, 1)
-    counts = np.array([columns_of(row) for row in labels.layers])
+    shares = np.array(total.columns) / max(total.n, 1)
+    counts = np.array([row.columns for row in labels.layers])
     layers = [row.layer for row in labels.layers]
     own = [
         layer
@@ -148,7 +147,7 @@ def extremes(layers: Iterable[ConvLayer], keys: KeySet) -> Examples:
             continue
         more = normal_form(filters).shaped
         unit = np.concatenate([unit, more])
-        r2 = np.concatenate([r2, r2_of(more, keys.flat, keys.kernel, keys.equivalence)])
+        r2 = np.concatenate([r2, nearest_keys(more, keys.flat, keys.kernel, keys.equivalence)[1]])
         order = np.argsort(-r2, kind="stable")
         ends = np.r_[order[:EXAMPLES], order[EXAMPLES:][-EXAMPLES:]]
         unit, r2 = unit[ends], r2[ends]

@@ -176,18 +176,13 @@ def figure_of(found: Labels) -> Any:
 
     from filterdb import figures
 
-    counts = np.array([columns_of(layer) for layer in found.counted])
+    counts = np.array([layer.columns for layer in found.counted])
     names = found.key_set.texts
     if len(found.models) == 1:
         layers = [layer.layer for layer in found.counted]
         return figures.layer_bars(layers, counts, names, title=found.models[0])
     depths = np.array([layer.depth for layer in found.counted])
     return figures.key_shares_by_depth(depths, counts, names)
-
-
-def columns_of(tally: Tally) -> list[int]:
-    """Filters by key, then those that are other, constant and nearly zero."""
-    return [*map(int, tally.counts), tally.other, tally.constant, tally.zero]
 
 
 def present(found: Labels, chance: Chance | None, *, show_all: bool) -> None:
@@ -237,7 +232,7 @@ def show_keys_table(found: Labels) -> None:
     names = [*keys.texts, *(name for name, _ in REST)]
     scales = [*(sigmas(name) for name in keys.names), "", "", ""]
     looks = zip(marks_of(len(keys)), styles_of(len(keys)), strict=True)
-    cells = zip(looks, names, scales, columns_of(total), strict=True)
+    cells = zip(looks, names, scales, total.columns, strict=True)
     for place, ((mark, style), name, scale, count) in enumerate(cells):
         if place == len(keys):
             table.add_section()
@@ -260,7 +255,7 @@ def show_rows(what: str, rows: Sequence[tuple[str, Tally]], limit: int | None) -
         keys = len(tally.counts)
         table.add_row(
             plain(name), f"{tally.n:,}",
-            bar(columns_of(tally), marks_of(keys), styles_of(keys), width),
+            bar(tally.columns, marks_of(keys), styles_of(keys), width),
             number(tally.mean_r2, 2), percent(tally.coverage),
         )  # fmt: skip
     show(table)

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from filterdb.keys.fit import nearest_keys
 from filterdb.keys.key_set import KeySet
 from filterdb.keys.labels.labels import Labels, LayerLabels
 from filterdb.keys.labels.sampling import SampledFilters, found_on, sampled_filters
 from filterdb.keys.search.claims import at_most, bootstrap
 from filterdb.keys.search.controls import gaussian, same_covariance, same_spectrum, same_weights
 from filterdb.keys.search.coverage import TIE, reached
-from filterdb.keys.search.crossing import r2_of
 from filterdb.keys.search.found import MEAN, Claim
 from filterdb.keys.search.sample import DEPTHWISE
 from filterdb.population.preset import Scanning
@@ -153,7 +153,7 @@ def levels(
     found = {}
     for name, kernels in controls.items():
         if len(kernels):
-            r2 = r2_of(kernels, keys.flat, kernel, keys.equivalence)
+            r2 = nearest_keys(kernels, keys.flat, kernel, keys.equivalence)[1]
             share = float(reached(r2, threshold).mean())
             found[name] = Level(len(r2), share, float(r2.mean(dtype=np.float64)))
     return found

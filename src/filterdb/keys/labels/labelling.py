@@ -37,9 +37,7 @@ from filterdb.layer import ConvLayer, ModelFile
 from filterdb.population.choices import check_choice
 from filterdb.population.preset import Scanning
 from filterdb.reading import read
-from filterdb.scan.executors import executor_for
 from filterdb.scan.parts import split
-from filterdb.scan.run import scan
 from filterdb.store.connection import SCANS, open_to_write
 from filterdb.store.key_labels import labelled_layers, put_labels
 
@@ -270,13 +268,9 @@ def _fits(
     for layer in layers:
         same[layer.place].append(layer)
     parts = split(folder, [found[0].scan for found in same.values()])
-    with executor_for(jobs=work.jobs, scheduler=work.scheduler) as executor:
-        for scanned in scan(
-            parts, LabelJob.of(keys), executor=executor, checkpoint=checkpoint, keep=keep,
-            progress=work.progress,
-        ):  # fmt: skip
-            (gone_through,) = scanned.layers
-            yield same[gone_through.weights_hash, gone_through.tensor], scanned.value
+    for scanned in work.scan(parts, LabelJob.of(keys), checkpoint=checkpoint, keep=keep):
+        (gone_through,) = scanned.layers
+        yield same[gone_through.weights_hash, gone_through.tensor], scanned.value
 
 
 def _check_any(found: int, keys: KeySet) -> None:

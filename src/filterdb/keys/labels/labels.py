@@ -61,6 +61,11 @@ class Tally:
         return int(self.counts.sum()) + self.other
 
     @property
+    def columns(self) -> list[int]:
+        """Filters by key, then those that are other, constant and nearly zero."""
+        return [*map(int, self.counts), self.other, self.constant, self.zero]
+
+    @property
     def coverage(self) -> float | None:
         """Share of the filters with a shape that a key fits; None where there are none."""
         return int(self.counts.sum()) / self.shaped if self.shaped else None

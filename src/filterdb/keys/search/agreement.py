@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filterdb.keys.equivalence import Equivalence, Kernel
-from filterdb.keys.fit import best_view
+from filterdb.keys.fit import nearest_keys
 from filterdb.keys.search.found import Agreement
 from filterdb.keys.search.greedy import r2_with_each
 
@@ -40,7 +40,7 @@ def agreement(
         Of the other search.
     """
     matched = match(keys, others, kernel, same)
-    labels = [label(unit, found, kernel, same) for found in (keys, others)]
+    labels = [nearest_keys(unit, found, kernel, same)[0] for found in (keys, others)]
     return Agreement(
         other=name,
         matched=float(matched.mean()),
@@ -74,16 +74,6 @@ def matched_pairs(
 def match(keys: Array, others: Array, kernel: Kernel, same: Equivalence) -> Array:
     """Cosines of keys matched one to one, falling."""
     return np.array([cosine for _, _, cosine in matched_pairs(keys, others, kernel, same)])
-
-
-def label(
-    unit: NDArray[np.float32], keys: Array, kernel: Kernel, same: Equivalence
-) -> NDArray[np.intp]:
-    """Index of the best key of each filter."""
-    views = same.views(keys, kernel)
-    best, _ = best_view(unit, views.reshape(-1, views.shape[2]), signed=same.signed)
-    keys_of: NDArray[np.intp] = best // views.shape[1]
-    return keys_of
 
 
 def adjusted_rand_index(first: NDArray[np.integer], second: NDArray[np.integer]) -> float:

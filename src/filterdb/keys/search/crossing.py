@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filterdb.keys.equivalence import Equivalence, Kernel
-from filterdb.keys.fit import BLOCK, best_view
+from filterdb.keys.fit import nearest_keys
 from filterdb.keys.search.methods import Method, nested_keys
-from filterdb.keys.search.sample import Sample
+from filterdb.keys.search.sample import Sample, thinned
 
 Array = NDArray[np.float64]
 Unit = NDArray[np.float32]
@@ -94,7 +94,7 @@ def cross(
     """Find keys of each number on either half, and take the R² of the other half by them."""
     found = []
     for half in (0, 1):
-        others = thinned(filters.unit[filters.fold != half], TRAINED_ON, seed)
+        others = thinned(filters.unit[filters.fold != half], TRAINED_ON, stream=(seed, 7))
         found.append(nested_keys(others, ladder, kernel, method=method, same=same, seed=seed))
     for count in ladder:
         if all(count in keys for keys in found):
@@ -110,7 +110,7 @@ def crossed_r2(
     r2 = np.zeros(len(filters.unit), np.float32)
     for half in (0, 1):
         own = filters.fold == half
-        r2[own] = r2_of(filters.unit[own], pair[half], kernel, same)
+        r2[own] = nearest_keys(filters.unit[own], pair[half], kernel, same)[1]
     return r2
 
 
@@ -137,22 +137,3 @@ def halves(groups: NDArray[np.intp], seed: int) -> NDArray[np.int8]:
         filled[side[group]] += int(sizes[group])
     dealt: NDArray[np.int8] = side[groups]
     return dealt
-
-
-def r2_of(unit: Unit, keys: Array, kernel: Kernel, same: Equivalence) -> NDArray[np.float32]:
-    """R² of filters in normal form with their best key, float32 of shape ``(n,)``."""
-    views = same.views(keys, kernel)
-    flat = views.reshape(-1, views.shape[2])
-    result = np.zeros(len(unit), np.float32)
-    for begin in range(0, len(unit), BLOCK):
-        _, cosine = best_view(unit[begin : begin + BLOCK], flat, signed=same.signed)
-        np.minimum(np.square(cosine), 1, out=result[begin : begin + BLOCK])
-    return result
-
-
-def thinned(unit: Unit, most: int, seed: int) -> Unit:
-    """At most so many of the filters, drawn at random."""
-    if len(unit) <= most:
-        return unit
-    rng = np.random.default_rng([seed, 7])
-    return unit[np.sort(rng.choice(len(unit), most, replace=False))]

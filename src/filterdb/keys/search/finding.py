@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from filterdb.errors import KeySetError
 from filterdb.keys.equivalence import Equivalence
+from filterdb.keys.fit import nearest_keys
 from filterdb.keys.key_set import KeySet
 from filterdb.keys.naming.naming import name_keys
 from filterdb.keys.search import controls
-from filterdb.keys.search.agreement import agreement, label
+from filterdb.keys.search.agreement import agreement
 from filterdb.keys.search.claims import claims_of
 from filterdb.keys.search.coverage import curve_of, explained, explained_of, groups_of, networks_of
 from filterdb.keys.search.crossing import (
@@ -23,8 +24,6 @@ from filterdb.keys.search.crossing import (
     HeldOut,
     cross,
     held_out,
-    r2_of,
-    thinned,
 )
 from filterdb.keys.search.found import (
     Agreement,
@@ -42,11 +41,9 @@ from filterdb.keys.search.runs import (
     usual_hold_out,
     without_starts,
 )
-from filterdb.keys.search.sample import Sample, draw, of_kind
+from filterdb.keys.search.sample import Sample, draw, of_kind, thinned
 from filterdb.keys.search.settings import LADDER, MOST_K, Settings
 from filterdb.population.preset import Scanning
-from filterdb.scan.executors import executor_for
-from filterdb.scan.run import scan
 from filterdb.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -250,11 +247,7 @@ def _fitted(
 ) -> tuple[Explained, NDArray[np.int64]]:
     """What keys explain of the filters that they were found on, and filters by key."""
     job = FitJob(as_rows(keys), sample.kernel, wanted.equivalence, wanted.zero)
-    with executor_for(jobs=work.jobs, scheduler=work.scheduler) as executor:
-        found = [
-            scanned.value
-            for scanned in scan(sample.parts, job, executor=executor, progress=work.progress)
-        ]
+    found = [scanned.value for scanned in work.scan(sample.parts, job)]
     histogram = np.sum([one.histogram for one in found], axis=0)
     members: NDArray[np.int64] = np.sum([one.members for one in found], axis=0)
     return explained_of(histogram, sum(one.r2 for one in found)), members
@@ -298,7 +291,7 @@ def _agreements(
     keys: Array, starts: tuple[Array, ...], sample: Sample, wanted: Settings
 ) -> tuple[Agreement, ...]:
     """The other starts, and the other methods."""
-    some = thinned(sample.unit, COMPARED, wanted.seed)
+    some = thinned(sample.unit, COMPARED, stream=(wanted.seed, 7))
     same, kernel = wanted.equivalence, sample.kernel
     others = {f"seed {number}": found for number, found in enumerate(starts[1:], 2)}
     for method in wanted.compared:
@@ -312,13 +305,12 @@ def _agreements(
 
 def _examples(sample: Sample, keys: Array, same: Equivalence) -> Examples:
     """The filters that the keys fit best and worst."""
-    r2 = r2_of(sample.unit, keys, sample.kernel, same)
+    key_of, r2 = nearest_keys(sample.unit, keys, sample.kernel, same)
     order = np.argsort(-r2, kind="stable")
     # The best of every key in turn: else all of them may be of one.
     turn = np.zeros(len(r2), np.intp)
-    own = label(sample.unit, keys, sample.kernel, same)[order]
     for key in range(len(keys)):
-        members = order[own == key]
+        members = order[key_of[order] == key]
         turn[members] = np.arange(len(members))
     best, worst = np.lexsort((-r2, turn))[:EXAMPLES], order[::-1][:EXAMPLES]
     shape = (-1, *sample.kernel)

@@ -18,7 +18,7 @@ from filterdb.keys.search.found import CodeAxis
 from filterdb.keys.search.greedy import remove_greedily
 from filterdb.keys.search.lines import find_lines
 from filterdb.keys.search.passes import StepJob, as_rows
-from filterdb.keys.search.sample import Sample
+from filterdb.keys.search.sample import Sample, thinned
 from filterdb.population.preset import Scanning
 from filterdb.scan.executors import executor_for
 from filterdb.scan.run import scan
@@ -190,11 +190,12 @@ def nested_keys(
         # The longest first: no thread is left with it at the end.
         order = sorted(possible, reverse=True)
         return dict(zip(order, map_in_threads(lines, order), strict=True))
-    some = _some(unit, seed)
+    some = thinned(unit, GREEDY_SAMPLE, stream=(seed, 4))
     candidates, _ = candidates_of(
         some, kernel, most=max(counts), method=method, same=same, seed=seed
     )
-    removed = remove_greedily(some, candidates, 1, kernel=kernel, same=same).removed
+    least = min(*counts, len(candidates))
+    removed = remove_greedily(some, candidates, least, kernel=kernel, same=same).removed
     result = {}
     for count in counts:
         if count <= len(candidates):
@@ -266,7 +267,7 @@ def _start(
         start = begin.get(count) if begin else None
         found = find_lines(unit, count, kernel, same=same, seed=seed, start=start)
         return found.keys, found.mean_r2, None
-    some = _some(unit, seed)
+    some = thinned(unit, GREEDY_SAMPLE, stream=(seed, 4))
     candidates, members = candidates_of(
         some, kernel, most=count, method=method, same=same, seed=seed
     )
@@ -282,10 +283,3 @@ def _start(
     if method == "autoencoder":
         axis = CodeAxis(candidates.reshape(-1, *kernel), members, kept.indices)
     return (keys if same.signed else canonical(keys)), kept.mean_r2[-1], axis
-
-
-def _some(unit: Unit, seed: int) -> Unit:
-    if len(unit) <= GREEDY_SAMPLE:
-        return unit
-    rng = np.random.default_rng([seed, 4])
-    return unit[np.sort(rng.choice(len(unit), GREEDY_SAMPLE, replace=False))]

@@ -17,9 +17,7 @@ from filterdb.keys.normal import ZERO
 from filterdb.keys.search.passes import SampleJob
 from filterdb.population.axes import NO_AXES, axis_of
 from filterdb.population.preset import LAYER, Scanning, scan_layers
-from filterdb.scan.executors import executor_for
 from filterdb.scan.parts import Part, split
-from filterdb.scan.run import scan
 from filterdb.store.query import axis_columns, select_kernels, select_values
 
 if TYPE_CHECKING:
@@ -147,10 +145,7 @@ def draw(
     filters = int(table.n.sum())
     job = SampleJob(share=min(1.0, most / max(filters, 1)), zero=zero, seed=seed)
     parts = tuple(split(population.folder, scan_layers(table)))
-    with executor_for(jobs=work.jobs, scheduler=work.scheduler) as executor:
-        found = [
-            scanned.value for scanned in scan(parts, job, executor=executor, progress=work.progress)
-        ]
+    found = [scanned.value for scanned in work.scan(parts, job)]
     own = [values[len(LAYER) :] for values in table.values]
     labels: dict[str, tuple[tuple[str, Any], ...]] = {}
     start = len(told)
@@ -182,6 +177,16 @@ def draw(
         whole=job.share >= 1,
         runs=_trained_runs(own),
     )
+
+
+def thinned(
+    unit: NDArray[np.float32], most: int, *, stream: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """At most so many of the filters, in their order, drawn by the random numbers of a stream."""
+    if len(unit) <= most:
+        return unit
+    rng = np.random.default_rng(stream)
+    return unit[np.sort(rng.choice(len(unit), most, replace=False))]
 
 
 def of_kind(population: Population, kind: str) -> Population:
