@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from filterdb.keys.key_set import KeyName, KeySet
     from filterdb.keys.labels.labelling import label, label_filters
     from filterdb.keys.labels.labels import Labels
+    from filterdb.keys.labels.stored_labels import labels_of_layer, read_labels
     from filterdb.keys.naming.naming import analytic
     from filterdb.keys.naming.naming import name_keys as name
     from filterdb.keys.replacing.replacing import replace
@@ -44,7 +45,9 @@ _HOME = {
     "label_filters": ("labels.labelling", "label_filters"),
     "label": ("labels.labelling", "label"),
     "load": ("sets.set_file", "load_keys"),
+    "labels_of_layer": ("labels.stored_labels", "labels_of_layer"),
     "name": ("naming.naming", "name_keys"),
+    "read_labels": ("labels.stored_labels", "read_labels"),
     "replace": ("replacing.replacing", "replace"),
     "save": ("sets.set_file", "save_keys"),
     "shipped": ("sets.set_file", "shipped"),
@@ -64,8 +67,10 @@ __all__ = [
     "initialise",
     "label",
     "label_filters",
+    "labels_of_layer",
     "load",
     "name",
+    "read_labels",
     "replace",
     "save",
     "shipped",
