@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "processes": set(),
     "readers": {"errors", "layer"},
     "neighbours": {"layer"},
+    "norms": {"layer"},
     "roles": {"layer", "neighbours", "readers"},
     "reading": {"errors", "layer", "readers", "roles"},
     "checking": {"errors", "extras", "layer", "reading", "stats", "threads"},
@@ -41,8 +42,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reference": {"errors", "stats"},
     "keys": {"errors", "extras", "figures", "layer", "population", "readers", "reading", "scan",
              "stats", "store", "threads", "words"},
-    "transfer": {"_version", "errors", "extras", "figures", "keys", "processes", "readers",
-                 "reading", "scan", "stats", "store", "threads", "words"},
+    "transfer": {"_version", "checking", "comparing", "errors", "extras", "figures", "ingest",
+                 "keys", "layer", "processes", "readers", "reading", "roles", "scan", "stats",
+                 "store", "threads", "words"},
+    "torch": {"extras", "transfer"},
     "questions": {"comparing", "population", "stats", "store"},
     "database": {"errors", "ingest", "published", "questions", "store"},
     "figures": {"errors", "extras", "stats", "words"},
@@ -54,7 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             "store", "transfer", "words"},
 }  # fmt: skip
 NEEDS_TORCH = ("keys/torch/", "transfer/networks/", "transfer/parts.py", "transfer/training.py",
-               "transfer/beginning.py")  # fmt: skip
+               "transfer/beginning.py", "transfer/monitoring/layers.py")  # fmt: skip
 """Folders whose modules are about torch's own modules; whoever imports them asks for it first."""
 FRAMEWORKS = {"torch", "tensorflow", "jax", "keras", "paddle"}
 HEAVY = {"onnx", "h5py", "rich", "pandas", "safetensors", "scipy", "matplotlib", "ml_dtypes"}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from filterdb._version import __version__
 
 if TYPE_CHECKING:
-    from filterdb import keys
+    from filterdb import keys, torch
     from filterdb.checking import Check, LayerCheck, check
     from filterdb.comparing import Diff, LayerDiff, diff
     from filterdb.database import Database
@@ -87,9 +87,10 @@ _HOME = {
     "open": "filterdb.database",
     "read": "filterdb.reading",
     "shift_between": "filterdb.population.shifting",
+    "torch": "filterdb.torch",
 }
 _OTHER_NAME = {"open": "open_database"}
-_PACKAGES = {"keys"}  # public as they are
+_PACKAGES = {"keys", "torch"}  # public as they are
 
 __all__ = [
     "Basis",
@@ -130,6 +131,7 @@ __all__ = [
     "open",
     "read",
     "shift_between",
+    "torch",
 ]
 
 
