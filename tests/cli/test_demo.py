@@ -13,9 +13,11 @@ from click.testing import Result
 import filterdb
 from filterdb import check
 from filterdb.cli.demo import DEGENERATE, HEALTHY
-from filterdb.demo import zoo
+from filterdb.cli.transfer.showing import sentences_first
+from filterdb.demo import results, zoo
 from filterdb.keys import sentences
 from filterdb.keys.labels.chance import chance_of
+from filterdb.transfer.results import read_result
 
 
 def test_demo_builds_a_database_and_looks_around(
@@ -36,6 +38,12 @@ def test_demo_builds_a_database_and_looks_around(
     assert sentences.labelled(labels) in said
     assert sentences.labelled_by_chance(chance) in said
     assert sentences.headline(found) in said
+    with results() as shipped:
+        layers = read_result(shipped / "layers.json")
+    for one in (layers.budget, *sentences_first(layers)):
+        if not one.startswith(f"{sum(c.low is not None for c in layers.comparisons)} comparisons"):
+            assert " ".join(one.split()) in said
+    assert (folder / "transfer-layers.png").stat().st_size > 10_000
     assert "Next" in result.stdout
     assert run("verify", folder).exit_code == 0
     assert run("demo", folder).exit_code == 0, "a second time changes nothing"

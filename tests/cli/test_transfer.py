@@ -12,7 +12,19 @@ import pytest
 
 from filterdb.errors import MissingExtraError, TransferError
 
-COMMANDS = ("run", "layers", "matrix", "keys", "size", "demo")
+COMMANDS = (
+    "run",
+    "layers",
+    "matrix",
+    "architectures",
+    "donors",
+    "keys",
+    "removal",
+    "size",
+    "show",
+    "ingest",
+    "demo",
+)
 PLAN = """
 experiment = "keys"
 seeds = [0, 1, 2]
@@ -37,7 +49,8 @@ batch = 16
 sets = ["published8"]
 counts = [2]
 """
-RUNS, ARMS = 15, ["in full", "own", "random", "matched spectrum", "2 keys of published8"]
+ARMS = ["in full", "own", "random", "matched spectrum", "2 random filters", "2 keys of published8"]
+RUNS = 3 * len(ARMS)
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +132,8 @@ def test_more_seeds_go_on_in_the_same_folder(copied, run_json):
 
 def test_text_shows_arms_verdicts_sentences_coverage_and_budget(copied, trained, run):
     plan, out = copied
-    done = run("transfer", "run", plan, "-o", out, "--jobs", 1, "--device", "cpu")
-    assert done.exit_code == 0
+    assert run("transfer", "run", plan, "-o", out, "--jobs", 1, "--device", "cpu").exit_code == 0
+    done = run("transfer", "show", out, "--all")
     told = trained[2]
     for row in told["table"]:
         line = next(line for line in done.stdout.splitlines() if line.split("  ")[0].strip()
@@ -136,7 +149,7 @@ def test_text_shows_arms_verdicts_sentences_coverage_and_budget(copied, trained,
 
 def test_comparisons_that_answer_a_question_stand_together_and_none_is_lost():
     from filterdb.cli.transfer.showing import ALONE, by_question
-    from filterdb.transfer.results import comparison
+    from filterdb.transfer.comparing import comparison
 
     asked = ["overall", "pairs", "pairs", "in all"]
     made = [
@@ -149,7 +162,7 @@ def test_comparisons_that_answer_a_question_stand_together_and_none_is_lost():
 def test_failed_runs_are_named_and_the_status_is_3(tmp_path, run, monkeypatch):
     pytest.importorskip("torch")
     plan = tmp_path / "no.toml"
-    plan.write_text(PLAN.replace('"digits"', '"nowhere-at-all"'))
+    plan.write_text(PLAN.replace("depth = 1", "depth = 1\npatch = 16"))
     done = run("transfer", "run", plan, "-o", tmp_path / "out", "--jobs", 1, "--json")
     assert done.exit_code == 3
     coverage = json.loads(done.stdout)["coverage"]
@@ -161,7 +174,7 @@ def test_failed_runs_are_named_and_the_status_is_3(tmp_path, run, monkeypatch):
     assert "kept in transfer-no." in done.stdout
     assert (tmp_path / "transfer-no" / "runs.sqlite").exists()
     assert f"0 of {RUNS} runs done, {RUNS} failed." in done.stdout
-    assert "nowhere-at-all" in done.stdout
+    assert "Images of 8x8 are too small" in done.stdout
 
 
 def test_an_unknown_key_is_refused_with_the_nearest(tmp_path, run):
@@ -174,7 +187,7 @@ def test_an_unknown_key_is_refused_with_the_nearest(tmp_path, run):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("experiment", ["layers", "matrix", "keys", "size"])
+@pytest.mark.parametrize("experiment", ["layers", "matrix", "architectures", "keys", "size"])
 def test_plan_only_prints_a_plan_that_is_the_same_again(experiment, tmp_path, run, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = run("transfer", experiment, "--plan-only")

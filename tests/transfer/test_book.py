@@ -14,7 +14,7 @@ import torch
 from safetensors.numpy import load_file
 
 import filterdb
-from filterdb.errors import TransferError
+from filterdb.errors import SchemaVersionError, StoreError, TransferError
 from filterdb.transfer.beginning import restored, weights_of
 from filterdb.transfer.book import Book, Row
 from filterdb.transfer.networks.building import build
@@ -27,7 +27,8 @@ RUN = Run(
 ROW = Row(
     RUN, "done", accuracy=0.5, test_loss=1.25, losses=(2.0, None, 0.1), steps=7, classes=10,
     fingerprints={"given": {"rest": "ab"}}, parameters=3, trainable=2, images=9, seconds=0.25,
-    threads=1, device="cpu", versions={"torch": "2"}, when="2024-01-01T00:00:00+00:00",
+    threads=1, device="cpu", digest="cd", guess=0.3,
+    versions={"torch": "2"}, when="2024-01-01T00:00:00+00:00",
 )  # fmt: skip
 
 
@@ -122,11 +123,11 @@ def test_weights_that_are_damaged_or_not_there_are_named(tmp_path: Path) -> None
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(TransferError, match="file"):
+    with pytest.raises(StoreError, match="file"):
         Book(tmp_path / "file")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "runs.sqlite").write_bytes(b"no database" * 100)
-    with pytest.raises(TransferError, match="other"):
+    with pytest.raises(StoreError, match="other"):
         Book(tmp_path / "other")
 
 
@@ -135,8 +136,33 @@ def test_a_newer_book_is_left_alone(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "runs.sqlite")
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(TransferError, match="newer"):
+    with pytest.raises(SchemaVersionError, match="newer"):
         Book(tmp_path)
+
+
+def test_a_book_of_version_1_gets_the_column_that_it_lacks(tmp_path: Path) -> None:
+    Book(tmp_path).put(ROW)
+    connection = sqlite3.connect(tmp_path / "runs.sqlite")
+    for column in ("digest", "guess"):
+        connection.execute(f"ALTER TABLE runs DROP COLUMN {column}")
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    book = Book(tmp_path)
+    assert book.rows() == [replace(ROW, digest=None, guess=None)]
+    book.put(ROW)
+    assert Book(tmp_path).rows() == [ROW]
+
+
+def test_weights_of_an_epoch_lie_beside_the_trained_ones(tmp_path: Path) -> None:
+    book = Book(tmp_path)
+    assert book.kept(ROW) == {}
+    for epoch in (0, 2, 7):
+        book.put_weights(RUN, {"a": np.full(2, epoch)}, epoch=epoch)
+    book.put_weights(RUN, {"a": np.full(2, 3)})
+    kept = book.kept(ROW)
+    assert list(kept) == [0, 2, 3]  # of three passes: what was kept after a seventh is not its
+    assert kept[2].name == f"{RUN.id}-epoch-002.safetensors"
+    assert {epoch: load_file(path)["a"][0] for epoch, path in kept.items()} == {0: 0, 2: 2, 3: 3}
 
 
 def fill(book: Book) -> None:
@@ -148,5 +174,5 @@ def fill(book: Book) -> None:
 
 
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
-    with pytest.raises(TransferError, match="Make room, and give the same command again"):
+    with pytest.raises(StoreError, match="Make room, and give the same command again"):
         fill(Book(tmp_path))

@@ -15,9 +15,12 @@ import pytest
 import filterdb
 from filterdb import keys
 from filterdb.errors import TransferError
-from filterdb.transfer.beginning import begin, donor_filters, restored
+from filterdb.transfer.beginning import begin, restored
 from filterdb.transfer.book import Book, Row
+from filterdb.transfer.conditions import conditions
+from filterdb.transfer.donors import donor_filters
 from filterdb.transfer.engine import Step, execute
+from filterdb.transfer.loaded import loaded
 from filterdb.transfer.networks.building import build
 from filterdb.transfer.parts import part_of
 from filterdb.transfer.run import Budget, Data, Run, Start
@@ -153,6 +156,7 @@ def test_it_goes_on_after_ctrl_c(tmp_path: Path, rows: list[Row]) -> None:
 def test_it_goes_on_after_it_was_killed(tmp_path: Path, rows: list[Row]) -> None:
     code = """
 import json, os, signal, sys
+from filterdb.transfer.donors import donor_filters
 from filterdb.transfer.engine import execute
 from filterdb.transfer.run import Run
 runs = [Run.from_dict(told) for told in json.loads(sys.argv[1])]
@@ -269,6 +273,32 @@ def test_weights_are_kept_where_they_are_needed(folder: Path, rows: list[Row]) -
     assert [path.stem for path in (folder / "weights").iterdir()] == [BASE.id]
 
 
+def test_weights_after_every_pass(tmp_path: Path, rows: list[Row]) -> None:
+    execute([OWN], tmp_path, jobs=1, device="cpu")
+    told: list[Step] = []
+    for _ in range(2):  # done again for the sake of its weights, and then no more
+        (row,) = execute([OWN], tmp_path, jobs=1, device="cpu", keep="epochs", progress=told.append)
+    assert len(told) == 1
+    assert outcomes([row]) == outcomes([rows[3]])
+    book = Book(tmp_path)
+    assert list(book.kept(row)) == [0, 1, 2]
+    own = build("convmixer", classes=5, channels=1, size=8, seed=1, **BASE.arguments)
+    for epoch, path in book.kept(row).items():
+        weights = filterdb.read(path).layers[1].weights
+        begun = np.array_equal(weights, filters(own)[0])
+        assert begun == (epoch == 0)
+    execute([OWN], tmp_path, jobs=1, device="cpu", keep="last", progress=told.append)
+    assert len(told) == 1
+    book.weights_path(OWN.id, 1).unlink()
+    execute([OWN], tmp_path, jobs=1, device="cpu", keep="epochs", progress=told.append)
+    assert len(told) == 2
+
+
+def test_a_wish_to_keep_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(TransferError, match="needed, last, epochs"):
+        execute([OWN], tmp_path, jobs=1, device="cpu", keep="all")
+
+
 def test_a_source_whose_weights_are_gone_is_done_again(tmp_path: Path) -> None:
     execute([BASE], tmp_path, jobs=1, device="cpu")
     told: list[Step] = []
@@ -282,6 +312,82 @@ def test_a_source_whose_weights_are_gone_is_done_again(tmp_path: Path) -> None:
 def test_a_source_that_is_nowhere_is_named(tmp_path: Path) -> None:
     with pytest.raises(TransferError, match=f"{BASE.id}, which is neither"):
         execute([ANB], tmp_path, jobs=1, device="cpu")
+
+
+def test_other_images_under_the_same_path_are_refused(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (60, 8, 8), np.uint8), np.arange(60) % 2
+    path = tmp_path / "set.npz"
+    run = replace(OWN, data=Data(str(path), 8, 1))
+    other = replace(run, seed=2)
+
+    def write(images: np.ndarray, labels: np.ndarray) -> None:
+        np.savez(path, x_train=images, y_train=labels, x_test=images, y_test=labels)
+        loaded.cache_clear()
+
+    write(images, labels)
+    (row,) = execute([run], tmp_path / "runs", jobs=1, device="cpu")
+    write(images, labels)  # another file of the same content
+    assert execute([run, other], tmp_path / "runs", jobs=1, device="cpu")[0] == row
+    told: list[Step] = []
+    for changed in ((255 - images, labels), (images, 1 - labels)):
+        write(*changed)
+        with pytest.raises(TransferError, match=r"set\.npz.*name another folder"):
+            execute([run, replace(run, seed=3)], tmp_path / "runs", jobs=1, device="cpu",
+                    progress=told.append)  # fmt: skip
+    assert told == []
+    path.unlink()
+    loaded.cache_clear()
+    assert execute([run], tmp_path / "runs", jobs=1, device="cpu") == [row]
+    book = Book(tmp_path / "runs")
+    book.put(replace(row, digest=None))  # as of an earlier version
+    write(255 - images, labels)
+    found = execute([run], tmp_path / "runs", jobs=1, device="cpu")
+    assert found == [replace(row, digest=None)]
+    assert "1 run by an earlier filterdb" in " ".join(conditions(found))
+
+
+def test_what_was_not_done_alike_is_said(rows: list[Row]) -> None:
+    assert conditions(rows) == ()
+    versions = {**rows[1].versions, "torch": "1.0"}
+    (told,) = conditions(
+        [*rows[2:], replace(rows[0], threads=2), replace(rows[1], versions=versions)]
+    )
+    assert "threads 1 (4), 2 (1)" in told
+    assert "1.0 (1)" in told
+    assert "device" not in told
+
+
+LIMITED = """
+import json, resource, signal, sys
+from filterdb.transfer.donors import donor_filters
+from filterdb.transfer.engine import execute
+from filterdb.transfer.run import Run
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), -1))
+runs = [Run.from_dict(told) for told in json.loads(sys.argv[1])]
+execute(runs, sys.argv[2], jobs=int(sys.argv[4]), device="cpu", keep=sys.argv[5])
+"""
+
+
+@pytest.mark.parametrize(("jobs", "keep"), [(1, "epochs"), (2, "last")])
+def test_a_full_disk_ends_the_execution_and_loses_nothing(
+    jobs: int, keep: str, tmp_path: Path, rows: list[Row]
+) -> None:
+    execute([BASE], tmp_path, jobs=1, device="cpu", keep="epochs")
+    before = Book(tmp_path).rows()
+    told = json.dumps(
+        [run.to_dict() for run in (BASE, replace(OWN, arguments=TINY | {"width": 96}))]
+    )
+    command = [sys.executable, "-c", LIMITED, told, str(tmp_path), "100000", str(jobs), keep]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "StoreError" in done.stderr.splitlines()[-1]
+    assert f"{tmp_path}: the results cannot be kept" in done.stderr
+    assert "give the same command again" in done.stderr
+    assert Book(tmp_path).rows() == before
+    assert {path.suffix for path in (tmp_path / "weights").iterdir()} == {".safetensors"}
+    found = execute(RUNS, tmp_path, jobs=1, device="cpu")
+    assert outcomes(found) == outcomes(rows)
 
 
 # How else networks begin

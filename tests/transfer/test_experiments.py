@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import filterdb
+from filterdb import keys as keysets
 from filterdb.errors import TransferError
-from filterdb.transfer.experiments import result_of, runs_of
+from filterdb.transfer.experiments import more_of, result_of, runs_of
 from filterdb.transfer.experiments.layers import cuts_of, layers_in
 from filterdb.transfer.options import OPTIONS
 from filterdb.transfer.plan import Plan, plan_of
@@ -27,7 +30,12 @@ class Plain:
     accuracy: float | None = None
 
 
+DONOR = Path(filterdb.__file__).parent / "demo" / "zoo" / "mobilenet-shapes.safetensors"
+
+
 def planned(experiment: str, **tables: Any) -> Plan:
+    if experiment == "donors":
+        tables = {"donors": {"sources": {"zoo": str(DONOR)}}, **tables}
     return plan_of({"experiment": experiment, **tables})
 
 
@@ -35,12 +43,16 @@ def done(plan: Plan, effect: Callable[[Run], float], *, noise: float = 0.002) ->
     """Rows with an effect of each run, an effect of each repeat that pairing takes out, noise."""
     rng = np.random.default_rng(7)
     common = dict(zip(plan.seeds, rng.normal(0, 0.05, len(plan.seeds)), strict=True))
-    return [
-        Plain(
-            run.id, accuracy=0.6 + common[run.labels["repeat"]] + effect(run) + rng.normal(0, noise)
-        )
-        for run in runs_of(plan)
-    ]
+    rows: list[Plain] = []
+    some = runs_of(plan)
+    while some:
+        rows += [
+            Plain(run.id, accuracy=0.6 + common[run.labels["repeat"]] + effect(run)
+                  + rng.normal(0, noise))
+            for run in some
+        ]  # fmt: skip
+        some = more_of(plan, rows)
+    return rows
 
 
 def asked(result: Result, words: str) -> list[Comparison]:
@@ -58,7 +70,14 @@ def asked(result: Result, words: str) -> list[Comparison]:
         ("layers", {"layers": {"parts": ["depthwise", "pointwise"], "fine_tuned": False,
                                "random": False}}, 3 * (2 + 2 * 4 * 2)),
         ("matrix", {}, 3 * (3 + 3 * (3 + 1))),
-        ("keys", {}, 3 * (4 + 2 * 4)),  # of 8 keys there are no 16
+        ("keys", {}, 3 * (4 + 2 * 4 + 5)),  # of 8 keys there are no 16, of random filters there are
+        ("architectures", {}, 3 * (2 + 2 + 2 * 3)),  # two sources; three networks' by two ways
+        ("architectures", {"architectures": {"sources": {"small": {"name": "convmixer"}},
+                                             "how": ["pool"]}}, 3 * (2 + 1 + 2)),
+        ("donors", {}, 3 * (2 + 2 * 4)),
+        ("donors", {"donors": {"sources": {"a": str(DONOR)}, "scrambled": False,
+                               "how": ["depth"]}}, 3 * (2 + 1 * (2 + 1))),
+        ("removal", {}, 3 * (3 + 2 * 4 + 8)),  # the first round only
         ("size", {}, 3 * (3 + 2 * 5)),
     ],
 )  # fmt: skip
@@ -97,13 +116,15 @@ def test_networks_that_take_filters_have_other_random_weights(experiment: str) -
         for source in run.sources:
             assert runs[source].seed != run.seed
             assert runs[source].labels["repeat"] == run.labels["repeat"]
-            assert (runs[source].network, runs[source].arguments) == (run.network, run.arguments)
+            same = (runs[source].network, runs[source].arguments) == (run.network, run.arguments)
+            assert same or experiment == "architectures"
 
 
 @pytest.mark.parametrize("experiment", OPTIONS)
 def test_every_comparison_is_of_arms_of_the_table_with_an_interval(experiment: str) -> None:
     plan = planned(experiment)
-    result = result_of(plan, done(plan, lambda _: 0.0))
+    rows = done(plan, lambda _: 0.0)
+    result = result_of(plan, rows)
     arms = {row.arm for row in result.table}
     plain = [one for one in result.comparisons if one.arm in arms and one.control in arms]
     assert len(plain) > len(result.comparisons) / 2
@@ -111,7 +132,7 @@ def test_every_comparison_is_of_arms_of_the_table_with_an_interval(experiment: s
         assert one.arm != one.control
         assert (one.n, one.null) == (3, 0.0)
         assert one.low < one.difference < one.high
-    assert result.coverage.done == result.coverage.planned == len(runs_of(plan))
+    assert result.coverage.done == result.coverage.planned == len(rows)
     assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["experiment"] == experiment
 
 
@@ -283,18 +304,28 @@ def test_the_matrix_trains_each_cell_on_its_target() -> None:
 
 def test_keys_are_held_against_learnt_and_random_filters() -> None:
     plan = planned("keys")
-    effect = {"random": -0.1, "matched spectrum": -0.05}
-    result = result_of(
-        plan,
-        done(plan, lambda run: -0.2 if run.labels.get("k") == 1 else
-             effect.get(run.labels["filters"], 0.0)),
-    )  # fmt: skip
+    effect = {"random": -0.1, "matched spectrum": -0.05, "few random": -0.03}
+
+    def of(run: Run) -> float:
+        known = run.labels["filters"] not in ("few random", "random")
+        return (-0.2 if known and run.labels.get("k") == 1 else
+                effect.get(run.labels["filters"], 0.0))  # fmt: skip
+
+    result = result_of(plan, done(plan, of))
     for name in ("published8", "found7x7"):
         found = {one.labels["k"]: one for one in asked(result, f"{name}, frozen, against own")}
         assert found[1].verdict == "worse"
         assert found[8].difference == pytest.approx(0.0, abs=0.01)
         found = {one.labels["k"]: one for one in asked(result, f"{name}, frozen, against random")}
         assert [found[k].verdict for k in (1, 8)] == ["worse", "better"]
+        few = asked(result, f"{name}, frozen, against as many random")
+        for one in few:
+            k = one.labels["k"]
+            assert one.control == ("1 random filter" if k == 1 else f"{k} random filters")
+            assert one.difference == pytest.approx(-0.17 if k == 1 else 0.03, abs=0.01)
+        assert result.comparisons.index(few[0]) < result.comparisons.index(found[1])
+    assert "as many random" in result.comparisons[0].question
+    assert {one.labels["k"] for one in asked(result, "a few random")} == {1, 2, 4, 8, 16}
     assert any("published8 has 8 keys: 16 of them" in text for text in result.sentences)
 
 
@@ -306,7 +337,22 @@ def test_keys_have_to_fit() -> None:
     plan = planned("keys", network={"name": "resnet", "separable": True},
                    keys={"sets": ["found3x3"]})  # fmt: skip
     filters = {run.starts[0].filters for run in runs_of(plan) if "k" in run.labels}
-    assert filters == {f"keys:found3x3:{k}" for k in (1, 2, 4, 8)}
+    assert filters == {f"keys:found3x3:{k}" for k in (1, 2, 4, 8)} | {
+        f"random:{k}" for k in (1, 2, 4, 8, 16)
+    }
+
+
+def test_a_file_of_more_keys_gives_more(tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    many = np.random.default_rng(0).normal(size=(16, 7, 7))
+    keysets.save(keysets.KeySet("mine", many), path)
+    plan = planned("keys", keys={"sets": [str(path)], "counts": [8, 16]})
+    assert {run.arm for run in runs_of(plan) if run.labels.get("k") == 16} == {
+        f"16 keys of {path}", "16 random filters",
+    }  # fmt: skip
+    result = result_of(plan, done(plan, lambda _: 0.0))
+    assert {one.labels["k"] for one in asked(result, "as many random")} == {8, 16}
+    assert not any("could not be tried" in text for text in result.sentences)
 
 
 def test_size_finds_the_trend() -> None:
@@ -328,4 +374,7 @@ def test_sources_of_every_size_get_equally_many_steps() -> None:
     sources = [run for run in runs if "source_share" in run.labels]
     assert {run.data.share for run in sources} == {0.5 / 16, 0.5 / 8, 0.5 / 4, 0.5 / 2, 0.5}
     assert {run.data.spec for run in sources} == {"shapes"}
+    # Other images for each seed, and for all sizes of a seed from the same draw.
+    assert {(run.labels["repeat"], run.data.seed) for run in sources} == {(0, 0), (1, 1), (2, 2)}
+    assert {run.data.seed for run in runs if run not in sources} == {0}
     assert {run.budget.total(images) for run in runs for images in (90, 1437)} == {200}

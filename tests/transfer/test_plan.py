@@ -63,6 +63,10 @@ def test_the_effective_plan_is_the_same_plan(experiment: str) -> None:
     again = plan_of(tomllib.loads(plan.to_toml()))
     assert again == plan
     assert again.to_toml() == plan.to_toml()
+    if experiment == "donors":
+        with pytest.raises(TransferError, match="names no donor"):
+            runs_of(plan)
+        return
     assert [run.id for run in runs_of(again)] == [run.id for run in runs_of(plan)]
 
 
@@ -87,6 +91,17 @@ def test_a_set_differs_from_the_data_in_what_it_says() -> None:
     data = {run.labels["target"]: run.data for run in runs_of(plan)}
     assert (data["one"].spec, data["one"].limit, data["one"].size) == ("p.npz", 50, 24)
     assert (data["two"].spec, data["two"].limit, data["two"].size) == ("q", 7, 24)
+
+
+def test_epochs_say_nothing_beside_steps() -> None:
+    """They are neither shown nor in the ids."""
+    one, other = (
+        plan_of({"experiment": "matrix", "budget": {"steps": 9, **more}})
+        for more in ({}, {"epochs": 3})
+    )
+    assert one == other
+    assert "epochs" not in one.to_dict()["budget"]
+    assert [run.id for run in runs_of(one)] == [run.id for run in runs_of(other)]
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -131,6 +146,13 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"experiment": "size", "size": {"shares": []}}, "size.shares"),
     ({"experiment": "size", "size": {"source": {"specc": 1}}}, "size.source.*'spec'"),
     ({"experiment": "size", "budget": {"epochs": 3}}, "budget.steps is missing"),
+    ({"experiment": "size", "budget": {"epochs": 3, "steps": 9}}, "epochs has no effect in size"),
+    ({"experiment": "architectures", "architectures": {"how": []}}, "architectures.how is a list"),
+    ({"experiment": "architectures", "architectures": {"how": ["deepth"]}}, "do you mean 'depth'"),
+    ({"experiment": "donors", "donors": {"source": {}}}, "do you mean 'sources'"),
+    ({"experiment": "removal", "removal": {"down_to": 0}}, "removal.down_to is 1 or more"),
+    ({"experiment": "removal", "removal": {"held_out": 1.0}}, "held_out a share between"),
+    ({"experiment": "layers", "data": {"mirror": "yes"}}, "data.mirror = 'yes' is no truth"),
 ]  # fmt: skip
 
 

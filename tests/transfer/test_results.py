@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,18 @@ import pytest
 from scipy import stats
 
 from filterdb.errors import TransferError
-from filterdb.transfer.results import (
+from filterdb.transfer.comparing import (
     STUDENT,
     Table,
     comparison,
     estimate,
+    estimate_share,
     less,
     mean_of,
-    points,
-    sentence,
-    sentences,
     tabled,
 )
+from filterdb.transfer.results import Result, points, read_result
+from filterdb.transfer.sentences import sentence, sentences
 
 
 @dataclass(frozen=True)
@@ -207,13 +208,105 @@ def test_the_sentences_say_how_many_would_be_told_apart_by_chance() -> None:
     assert len(told) == 41
 
 
-def test_everything_goes_into_json() -> None:
-    made = table({"a": [0.5, 0.6], "c": [0.4, None]})
-    from filterdb.transfer.results import Result
+def made_up() -> Result:
+    """A result with every kind of thing in it."""
+    made = table({"a": [0.5, 0.6], "c": [0.4, None], "b": [0.99, 0.97]}, **{"a-1": "diverged"})
+    compared = made.compare("b", "a", "q", cut=1, share=0.5)
+    settings = {"experiment": "layers", "seeds": [0, 1], "network": {"name": "n", "width": 8}}
+    return Result("layers", settings, "b", made.rows, (compared,), ("s",), made.coverage)
 
-    compared = made.compare("a", "c", "q")
-    result = Result("layers", {}, "b", made.rows, (compared,), ("s",), made.coverage)
-    told = json.loads(json.dumps(result.to_dict(), allow_nan=False))
-    assert told["table"][0]["values"] == {"0": 0.5, "1": 0.6}
+
+def test_everything_goes_into_json() -> None:
+    told = json.loads(json.dumps(made_up().to_dict(), allow_nan=False))
+    assert told["table"][2]["values"] == {"0": 0.99, "1": 0.97}
     assert told["comparisons"][0]["n"] == 1
-    assert told["coverage"]["missing"][0]["id"] == "c-1"
+    assert {one["id"] for one in told["coverage"]["missing"]} == {"a-1", "c-1"}
+
+
+def test_and_out_of_it_again() -> None:
+    result = made_up()
+    told = json.loads(json.dumps(result.to_dict()))
+    assert Result.from_dict(told) == result
+    assert Result.from_dict({**told, "folder": "somewhere"}) == result
+    assert Result.from_dict(told).table[2].values == {0: 0.99, 1: 0.97}
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (("budget",), 3, "budget = 3 is no string"),
+        (("table",), "rows", "table = 'rows'"),
+        (("table", 0, "values"), {"one": 0.5}, "table[0].values has the key 'one'"),
+        (("table", 0, "values"), {"0": True}, "table[0].values.0 = True is no number"),
+        (("table", 0, "values"), {"0": 7.5}, "'a' are not 1 shares"),
+        (("table", 0, "accuracy", "mean"), "half", "table[0].accuracy.mean"),
+        (("table", 1, "arm"), "a", "stands in the table twice"),
+        (("comparisons", 0, "verdict"), "equal", "none of better, worse, not told apart"),
+        (("comparisons", 0, "low"), 0.1, "comparisons[0] has half an interval"),
+        (("comparisons", 0, "difference"), None, "comparisons[0]"),
+        (("coverage", "done"), 1.5, "coverage.done = 1.5 is no whole number"),
+        (("coverage",), None, "coverage is no table"),
+        (("sentences", 0), ["s"], "sentences[0]"),
+    ],
+)
+def test_a_damaged_result_is_refused_by_its_key(
+    place: tuple[str | int, ...], value: object, said: str, tmp_path: Path
+) -> None:
+    told = json.loads(json.dumps(made_up().to_dict()))
+    here = told
+    for key in place[:-1]:
+        here = here[key]
+    here[place[-1]] = value
+    file = tmp_path / "result.json"
+    file.write_text(json.dumps(told))
+    with pytest.raises(TransferError) as caught:
+        read_result(file)
+    assert str(file) in str(caught.value)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["table", "settings", "coverage", "sentences"])
+def test_a_key_that_is_missing_is_named(key: str) -> None:
+    told = made_up().to_dict()
+    del told[key]
+    with pytest.raises(TransferError, match=f"key {key} is missing"):
+        Result.from_dict(told)
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"table": []}', "[1, 2]", "nul", "NaN", "[" * 10_000])
+def test_a_foreign_file_is_refused_by_its_name(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "other.json"
+    file.write_text(text)
+    said = "is no result" if text.startswith(("[1", '{"', "NaN")) else "is no JSON"
+    with pytest.raises(TransferError, match=rf"other\.json: this {said}"):
+        read_result(file)
+    with pytest.raises(TransferError, match="cannot be read"):
+        read_result(tmp_path / "nowhere.json")
+
+
+# Intervals that would pass the ends of what an accuracy can be ------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "low", "high"),
+    [([0.99, 0.97, 1.0], None, 1.0), ([0.02, 0.0, 0.01], 0.0, None), ([0.1, 0.9], 0.0, 1.0)],
+)
+def test_an_accuracy_lies_in_0_to_1(
+    values: list[float], low: float | None, high: float | None
+) -> None:
+    whole, cut = estimate(values), estimate_share(values)
+    assert cut.cut
+    assert cut.mean == whole.mean
+    assert cut.low == (whole.low if low is None else low)
+    assert cut.high == (whole.high if high is None else high)
+    assert whole.low < 0 or whole.high > 1
+
+
+def test_an_interval_within_the_ends_is_left_and_so_are_differences() -> None:
+    assert estimate_share([0.5, 0.51, 0.52]) == estimate([0.5, 0.51, 0.52])
+    made = table({"a": [0.95, 0.1, 0.9], "c": [0.05, 0.05, 0.1]})
+    found = made.compare("a", "c", "q")
+    whole = estimate([0.9, 0.05, 0.8])
+    assert (found.low, found.high) == pytest.approx((whole.low, whole.high))
+    assert found.high > 1
+    assert made.rows[0].accuracy.high == 1

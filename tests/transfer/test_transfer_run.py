@@ -26,7 +26,7 @@ CHANGES = {
         for name, value in {
             "spec": "textures", "size": 16, "channels": 3, "classes": ("0", "1"),
             "names": tuple("abcdefghij"), "limit": 5, "test_limit": 5, "split": "halves",
-            "share": 0.5, "seed": 1,
+            "share": 0.5, "seed": 1, "mirror": True, "held_out": 0.2,
         }.items()
     },
     "data group": {"data": replace(DATA, split="halves", group="B")},
@@ -46,6 +46,10 @@ CHANGES = {
             Start("depthwise", source="a", how="pool"),
             Start("depthwise", source="a", filters="spectrum"),
             Start("depthwise", filters="random"), Start("depthwise", filters="keys:found3x3:4"),
+            Start("depthwise", filters="keys:found3x3:4", content="a"),
+            Start("depthwise", filters="keys:found3x3:[1,4]"),
+            Start("depthwise", filters="donor:a"), Start("depthwise", filters="donor-spectrum:a"),
+            Start("depthwise", filters="random:4"), Start("depthwise", filters="random:8"),
         ))
     },
 }  # fmt: skip
@@ -107,6 +111,32 @@ def test_groups_take_classes_apart() -> None:
         replace(DATA, split="even=0,2", group="evn").load()
 
 
+def test_ids_of_former_runs_are_what_they_were() -> None:
+    """Results that were kept are found again: settings that joined later are not in their ids."""
+    assert BASE.id == "a54be0a45aa1c4f0"
+    told = BASE.to_dict()
+    del told["data"]["mirror"], told["data"]["held_out"]
+    assert Run.from_dict(told) == BASE
+
+
+def test_mirror_images_are_as_is_said() -> None:
+    from filterdb.transfer.data import flips
+
+    for mirror, expected in ((None, False), (True, True), (False, False)):
+        train, test = replace(DATA, mirror=mirror).load()
+        assert flips(train) == flips(test) == expected
+
+
+def test_what_is_held_out_is_a_part_of_the_training_images() -> None:
+    train, _ = DATA.load()
+    rest, held_out = replace(DATA, held_out=0.2).load()
+    assert len(rest) + len(held_out) == len(train)
+    assert abs(len(held_out) / len(train) - 0.2) < 0.01
+    pixels = [{image.tobytes() for image in part.images} for part in (train, rest, held_out)]
+    assert pixels[1] | pixels[2] == pixels[0]
+    assert len(pixels[1] & pixels[2]) < 5  # a few digits are drawn alike
+
+
 def test_a_share_is_of_the_training_images_alone() -> None:
     train, test = DATA.load()
     less, same = replace(DATA, share=0.25).load()
@@ -123,7 +153,11 @@ def test_a_share_is_of_the_training_images_alone() -> None:
         (lambda: Start("depthwise"), "needs source"),
         (lambda: Start("depthwise", filters="spectrum"), "needs source"),
         (lambda: Start("depthwise", filters="random", source="a"), "takes no source"),
-        (lambda: Start("depthwise", filters="noise"), "random, spectrum"),
+        (lambda: Start("depthwise", filters="noise"), "random, random:k"),
+        (lambda: Start("depthwise", filters="random:0"), "k of 1 to 4,096"),
+        (lambda: Start("depthwise", filters="random:"), "k of 1 to 4,096"),
+        (lambda: Start("depthwise", filters="random:x"), "k of 1 to 4,096"),
+        (lambda: Start("depthwise", filters="random:3", source="a"), "takes no source"),
         (lambda: Start("depthwise", source="a", how="near"), "depth, pool"),
         (lambda: Data("digits", 8, 1, group="rest"), "no split"),
         (lambda: replace(BASE, network="convmxer"), "convmixer"),
@@ -142,4 +176,6 @@ def test_the_budget_counts_steps() -> None:
     assert Budget(3, batch=100).total(250) == 6
     assert Budget(3, batch=100).total(20) == 3
     assert Budget(3, batch=100, steps=7).total(250) == 7
+    assert Budget(1).sentence().startswith("1 epoch of 128 images")
+    assert Budget(1, batch=1, steps=1).sentence().startswith("1 step of 1 image,")
     assert Budget(3).sentence().startswith("3 epochs of 128 images, adamw at 0.002 (cosine")

@@ -56,6 +56,7 @@ def demo(folder: str) -> None:
     for sentence in database.diff(*EPOCHS).summary:
         show(plain(sentence), indent=2)
     present_keys(database)
+    present_transfer(Path(folder) / "transfer-layers.png")
     write_page(database, Path(folder) / "report.html")
     show("\n[bold]Next[/]")
     for command, purpose in (
@@ -65,6 +66,7 @@ def demo(folder: str) -> None:
         (f"info {folder}", "what the database covers"),
         (f"layers {folder} --where \"verdict = 'sparse'\"", "layers by any condition"),
         (f"ingest {folder} YOUR_FOLDER", "add your own networks"),
+        ("transfer demo", "train such an experiment, in less than a minute (extra transfer)"),
     ):
         show(f"filterdb {plain(command)}\n   [dim]{purpose}[/]", indent=2)
 
@@ -95,13 +97,40 @@ def present_keys(database: Database) -> None:
     show_keys(found.keys)
 
 
+def present_transfer(picture: Path) -> None:
+    """What frozen filters from elsewhere are worth: results that come with the package."""
+    from filterdb.cli.output import plain, show
+    from filterdb.cli.transfer.showing import present_briefly
+    from filterdb.demo import results
+    from filterdb.errors import MissingExtraError
+    from filterdb.transfer.results import read_result
+
+    show(
+        "\n[bold]7. Do frozen filters from elsewhere serve as well as one's own?[/] A result that "
+        "was trained before\n   $ filterdb transfer show layers"
+    )
+    with results() as shipped:
+        result = read_result(shipped / "layers.json")
+    present_briefly(result)
+    show("Others: filterdb transfer show matrix, filterdb transfer show keys", indent=2)
+    try:
+        from filterdb.figures import save
+        from filterdb.transfer.picture import picture_of
+
+        save(picture_of(result), picture)
+    except MissingExtraError as error:
+        show(f"[yellow]{plain(error)}[/]", indent=2)
+        return
+    show(f"Picture: {plain(picture)}", indent=2)
+
+
 def write_page(database: Database, path: Path) -> None:
     """End with the report's page, where its libraries are installed."""
     from filterdb.cli.output import plain, progress_bar, show
     from filterdb.errors import MissingExtraError
 
     command = f"filterdb report {plain(database.path)} -o {plain(path)}"
-    show(f"\n[bold]7. All of it on one page, offline[/]\n   $ {command}")
+    show(f"\n[bold]8. All of it on one page, offline[/]\n   $ {command}")
     try:
         from filterdb.report import database_report, write_report
 

@@ -20,8 +20,13 @@ from filterdb.figures.ridges import ridge_plot
 from filterdb.figures.saving import render, save
 from filterdb.figures.shift import shift_matrix
 from filterdb.figures.training import training_curves
+from filterdb.figures.transfer_curves import accuracy_curves
+from filterdb.figures.transfer_forest import accuracy_forest
+from filterdb.figures.transfer_matrix import transfer_matrix
 
 __all__ = [
+    "accuracy_curves",
+    "accuracy_forest",
     "best_and_worst",
     "changed_filters",
     "code_axis",
@@ -42,4 +47,5 @@ __all__ = [
     "shift_boxes",
     "shift_matrix",
     "training_curves",
+    "transfer_matrix",
 ]

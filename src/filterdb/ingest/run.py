@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from filterdb.errors import DatabasePathError, ReadError, StoreError
-from filterdb.ingest.discover import Candidate, Ignored, discover
+from filterdb.ingest.discover import Candidate, Discovery, Ignored, discover
 from filterdb.ingest.intake import Fingerprint
 from filterdb.ingest.metadata import Metadata, load_metadata
 from filterdb.ingest.tally import Status, Tally
@@ -113,6 +113,7 @@ def ingest(
     paths: PathLike | Iterable[PathLike],
     *,
     metadata: PathLike | None = None,
+    names: Mapping[Path, str] | None = None,
     jobs: int | None = None,
     progress: Progress | None = None,
 ) -> IngestResult:
@@ -130,6 +131,9 @@ def ingest(
     metadata
         CSV keyed by file name or path; see :func:`~filterdb.ingest.metadata.load_metadata`. It also
         updates models that are there already.
+    names
+        Absolute path of a file -> what its model is to be called, where that is not to be taken
+        from the path.
     jobs
         Number of processes; if not given, up to the available cores, as far as the files are
         worth it. With 1 all is done in this process.
@@ -152,7 +156,7 @@ def ingest(
     """
     place = Path(folder)
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    found = discover(given)
+    found = _called(discover(given), names or {})
     if not found.candidates and any(_is_same(place, path) for path in given):
         msg = (
             f"{place} is the database itself, so there is nothing to take in: name the database "
@@ -186,6 +190,15 @@ def ingest(
         files_without_row=list(said.files_without_row),
         renamed_columns=dict(said.renamed_columns),
     )
+
+
+def _called(found: Discovery, names: Mapping[Path, str]) -> Discovery:
+    """What was found, some of it by names of the caller's choice; its own stay second best."""
+    candidates = (
+        replace(item, names=(names[item.path], *item.names)) if item.path in names else item
+        for item in found.candidates
+    )
+    return replace(found, candidates=tuple(candidates))
 
 
 def _is_same(one: PathLike, other: PathLike) -> bool:

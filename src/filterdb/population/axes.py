@@ -75,7 +75,8 @@ DERIVED: dict[str, tuple[tuple[str, ...], Callable[..., tuple[str, Any]]]] = {
 """Axes that no column has: what they need, and how their label is made."""
 ORDERED = {"depth_decile", "stage", "epoch", "layer_index", "conv_depth", "conv_depth_norm"}
 ALIASES = {"depth": "depth_decile", "depth decile": "depth_decile", "layer": "layer_index",
-           "layer index": "layer_index", "data": "training_dataset"}  # fmt: skip
+           "layer index": "layer_index", "data": "training_dataset",
+           "data_set": "training_dataset"}  # fmt: skip
 
 
 def axis_of(folder: Path, by: str | Sequence[str]) -> Axis:

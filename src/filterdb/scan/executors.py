@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
@@ -116,15 +116,15 @@ class ClusterExecutor(Executor):
         """Have a call done by a worker; a lost one's is done by another, up to three times."""
         return self._executor.submit(fn, *args, **kwargs)
 
-    def wait(self, future: Future[Any]) -> None:
-        """Wait for the end of a call, but not for ever.
+    def wait(self, *futures: Future[Any]) -> None:
+        """Wait for the end of one of some calls, but not for ever.
 
         Raises
         ------
         BrokenExecutor
             There are no workers left.
         """
-        while not wait([future], self._patience / 10).done:
+        while not wait(futures, self._patience / 10, FIRST_COMPLETED).done:
             try:
                 self._client.wait_for_workers(1, timeout=self._patience)
             except TimeoutError as error:
@@ -136,6 +136,7 @@ class ClusterExecutor(Executor):
 def _cluster(address: str, seconds: float) -> Iterator[ClusterExecutor]:
     distributed = require("distributed", extra="cluster")
     try:
+        distributed.comm.get_address_host(address)  # a client of no address takes long to end
         client = distributed.Client(address, timeout=seconds, set_as_default=False)
     except (OSError, ValueError) as error:
         msg = (

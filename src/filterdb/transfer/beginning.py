@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from filterdb.errors import TransferError
+from filterdb.transfer.donors import donor
 from filterdb.transfer.networks.building import build
 from filterdb.transfer.parts import (
     How,
@@ -27,6 +28,11 @@ from filterdb.transfer.parts import (
 )
 from filterdb.transfer.run import Run, Start
 
+if TYPE_CHECKING:
+    from filterdb.keys import KeySet
+
+KEYS = re.compile(r"^(.+?)(?::\[(\d+(?:,\d+)*)\]|:(\d+))?$", re.DOTALL)
+"""A set, and the numbers of its keys or how many."""
 Filters = NDArray[np.floating]
 Sources = Callable[[str], nn.Module]
 """From the id of a run to its trained network."""
@@ -106,29 +112,40 @@ def _write(
 ) -> str | None:
     """Write the filters; the fingerprint of the source's, where they are copies."""
     kind, _, rest = (start.filters or "").partition(":")
-    if kind == "random":
+    if kind == "random" and not rest:
         return None
-    if kind == "keys":
-        _write_keys(slots, rest, seed)
+    if kind in ("keys", "random"):
+        keys = _keys(rest, start) if kind == "keys" else _random_keys(int(rest), slots[0], seed)
+        _write_keys(slots, keys, seed)
         return None
-    if kind == "donor":
-        donors = donor_filters(rest, slots[0].kernel)
-        fill(slots, assign(donors, slots, how=start.how or "depth", seed=seed))
+    if kind.startswith("donor"):
+        given = donor(rest, slots[0].kernel)
+        _check_content(start, given.content)
+        fill(slots, assign(given.layers, slots, how=start.how or "depth", seed=seed))
+        if kind == "donor-spectrum":
+            _scramble(slots, seed)
         return None
     part = cast("Part", start.part)
-    donor = sources(start.source or "")
+    source = sources(start.source or "")
     if start.how is None:
-        copy_part(donor, model, part, first=start.first)
+        copy_part(source, model, part, first=start.first)
     else:
-        _draw(donor, slots, part, start.how, seed)
+        _draw(source, slots, part, start.how, seed)
     if kind == "spectrum":
-        if any(slot.kernel == (1, 1) for slot in slots):
-            msg = f"1x1 filters ({start.part}) have no phases: a matched spectrum is a copy."
-            raise TransferError(msg)
-        rng = np.random.default_rng(seed)
-        fill(slots, [_scrambled(_values(slot), int(rng.integers(2**32))) for slot in slots])
+        _scramble(slots, seed)
         return None
-    return fingerprint(part_of(donor, part)[: start.first]) if start.how is None else None
+    return fingerprint(part_of(source, part)[: start.first]) if start.how is None else None
+
+
+def _check_content(start: Start, found: str) -> None:
+    """Refuse a file or database that is not the one that the run was planned with."""
+    if start.content not in (None, found):
+        _, _, name = (start.filters or "").partition(":")
+        msg = (
+            f"{name}: it has other filters ({found}) than when the run was planned "
+            f"({start.content}). Give the command again: runs with these filters are other runs."
+        )
+        raise TransferError(msg)
 
 
 def _draw(donor: nn.Module, slots: tuple[Slot, ...], part: Part, how: How, seed: int) -> None:
@@ -140,6 +157,16 @@ def _draw(donor: nn.Module, slots: tuple[Slot, ...], part: Part, how: How, seed:
 def _values(slot: Slot) -> NDArray[np.float32]:
     """A copy of a layer's filters, ``(C_out, C_in/groups, kh, kw)``."""
     return np.array(slot.weight.detach().to("cpu", torch.float32).contiguous().numpy())
+
+
+def _scramble(slots: tuple[Slot, ...], seed: int) -> None:
+    """Give the filters of layers random phases, and leave them their power spectra."""
+    for slot in slots:
+        if slot.kernel == (1, 1):
+            msg = f"The 1x1 filters of {slot.name!r} have no phases: a matched spectrum is a copy."
+            raise TransferError(msg)
+    rng = np.random.default_rng(seed)
+    fill(slots, [_scrambled(_values(slot), int(rng.integers(2**32))) for slot in slots])
 
 
 def _scrambled(values: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
@@ -154,104 +181,52 @@ def _scrambled(values: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     return np.asarray(scrambled, np.float32).reshape(values.shape)
 
 
-def _write_keys(slots: tuple[Slot, ...], spec: str, seed: int) -> None:
+def _keys(spec: str, start: Start) -> KeySet:
+    """The keys that ``SET``, ``SET:k`` or ``SET:[1,3]`` means."""
+    from filterdb.keys import load
+
+    name, some, count = KEYS.findall(spec)[0]
+    keys = load(name)
+    _check_content(start, keys.id)
+    numbers = [*map(int, some.split(","))] if some else [*range(1, int(count or len(keys)) + 1)]
+    if not numbers or min(numbers) < 1 or max(numbers) > len(keys):
+        msg = f"The key set {name!r} has {len(keys)} keys, so that {some or count} cannot be taken."
+        raise TransferError(msg)
+    return keys.take([number - 1 for number in numbers])
+
+
+def _random_keys(count: int, slot: Slot, seed: int) -> KeySet:
+    """Gaussian filters of a layer's size; fewer of the same seed are the first of more."""
+    from filterdb.keys import KeySet
+
+    if slot.kernel == (1, 1):
+        msg = f"The filters of the layer {slot.name!r} are 1x1: they have no shape to be drawn."
+        raise TransferError(msg)
+    # Not the generator that says which layer gets which: arms of k keys share that one.
+    rng = np.random.default_rng([seed, 1])
+    return KeySet("random", rng.standard_normal((count, *slot.kernel)))
+
+
+def _write_keys(slots: tuple[Slot, ...], keys: KeySet, seed: int) -> None:
     """Keys drawn at random, of the strength that the network's own random filters have."""
-    from filterdb import keys
     from filterdb.keys.torch.assigning import by_sample, checked_shares
 
-    name, _, count = spec.rpartition(":")
-    if not name or not count.isdecimal():
-        name, count = spec, ""
-    chosen = keys.load(name)
-    if count:
-        if not 1 <= int(count) <= len(chosen):
-            msg = f"The key set {name!r} has {len(chosen)} keys, so that {count} cannot be taken."
-            raise TransferError(msg)
-        chosen = chosen.take(list(range(int(count))))
-    shares = checked_shares(None, len(chosen))
+    shares = checked_shares(None, len(keys))
     rng = np.random.default_rng(seed)
     filters: list[Filters] = []
     for slot in slots:
-        if slot.kernel != chosen.kernel:
+        if slot.kernel != keys.kernel:
             msg = (
                 "The keys of {!r} are {}x{} and the filters of the layer {!r} {}x{}. ".format(
-                    name, *chosen.kernel, slot.name, *slot.kernel
+                    keys.name, *keys.kernel, slot.name, *slot.kernel
                 )
                 + "Build the network with the kernel size of the keys, or take another set."
             )
             raise TransferError(msg)
         values = _values(slot)
         own = values.reshape(-1, slot.kernel[0] * slot.kernel[1])
-        filters.append(by_sample(own, chosen, shares, rng).shapes.reshape(values.shape))
+        filters.append(by_sample(own, keys, shares, rng).shapes.reshape(values.shape))
     fill(slots, filters)
-
-
-def donor_filters(spec: str, kernel: tuple[int, int]) -> list[Filters]:
-    """The depthwise filters of one kernel size in any file that filterdb reads, or a database.
-
-    Parameters
-    ----------
-    spec
-        Path of a file; of a database, with a condition on its layers after ``?`` where only some
-        are meant.
-    kernel
-        Height and width.
-
-    Returns
-    -------
-    list of ndarray
-        One array ``(n_i, kh, kw)`` a layer, in the order of their relative depth.
-
-    Raises
-    ------
-    TransferError
-        There are none.
-    ReadError, StoreError, QueryError
-        The file or the database cannot be read, or the condition is wrong.
-    """
-    path, _, condition = spec.partition("?")
-    layers = (_of_database if Path(path).is_dir() else _of_file)(path, condition, kernel)
-    if not layers:
-        msg = "{} has no depthwise layers of {}x{}{}, so it has no filters to give.".format(
-            path, *kernel, f" where {condition}" if condition else ""
-        )
-        raise TransferError(msg)
-    return layers
-
-
-def _of_file(path: str, condition: str, kernel: tuple[int, int]) -> list[Filters]:
-    from filterdb.reading import read
-
-    if condition:
-        msg = f"{path} is no database, so that no condition ({condition}) can be put to it."
-        raise TransferError(msg)
-    layers = [
-        layer
-        for layer in read(path).layers
-        if layer.kind == "depthwise" and layer.shape[2:] == kernel
-    ]
-    layers.sort(key=lambda layer: layer.conv_depth_norm)
-    return [layer.weights.reshape(-1, *kernel) for layer in layers]
-
-
-def _of_database(path: str, condition: str, kernel: tuple[int, int]) -> list[Filters]:
-    from filterdb.store.payload import payload_path, read_payload
-    from filterdb.store.query import select_layers
-
-    mine = "kind = 'depthwise' AND kh = {} AND kw = {}".format(*kernel)
-    rows = select_layers(
-        Path(path), f"{mine} AND n_invalid = 0 AND (\n{condition or 'TRUE'}\n)",
-        also=("model_weights_hash",),
-    )  # fmt: skip
-    rows.sort(key=lambda row: float(row["conv_depth_norm"]))
-    opened: dict[str, Mapping[str, Filters]] = {}
-    layers = []
-    for row in rows:
-        key = row["model_weights_hash"]
-        if key not in opened:
-            opened[key] = read_payload(payload_path(Path(path), key))
-        layers.append(opened[key][row["tensor"]].reshape(-1, *kernel))
-    return layers
 
 
 def weights_of(model: nn.Module) -> dict[str, NDArray[Any]]:

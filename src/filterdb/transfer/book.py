@@ -1,7 +1,8 @@
 """The book of an experiment: what came of each run, in a file that several processes write.
 
 ``runs.sqlite`` in the experiment's folder has a row a run, ``weights/ID.safetensors`` the trained
-networks that other runs need. Both are complete or not there. No torch.
+networks that other runs need, ``weights/ID-epoch-003.safetensors`` what they were on the way. All
+are complete or not there. No torch.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from filterdb.errors import ReadError, TransferError
+from filterdb.errors import ReadError, SchemaVersionError, StoreError, TransferError
 from filterdb.figures.saving import write_whole
 from filterdb.readers.mapping import map_file
 from filterdb.readers.safetensors import check_tiling, checked_entry, load_view, parse_header
@@ -28,8 +29,11 @@ Weights = Mapping[str, NDArray[Any]]
 Status = Literal["done", "diverged", "failed"]
 
 FILE = "runs.sqlite"
+PLAN, RESULT = "effective-plan.toml", "result.json"
+"""What the folder has beside it: the plan with every default, and the result as JSON."""
 WEIGHTS = "weights"
-VERSION = 1
+VERSION = 2
+"""Counted up when a column joins: 2 has ``digest`` and ``guess``."""
 PATIENCE = 60
 """Seconds to wait for another process that writes."""
 CODES = {
@@ -61,10 +65,14 @@ class Row:
         ``"source"``, those of the filters that were copied.
     parameters, trainable
         How many numbers the network has, and how many of them learn.
-    classes
-        How many it tells apart.
+    classes, guess
+        How many it tells apart, and what whoever always names the largest gets right: its share
+        of the test images. Rows of earlier versions have no ``guess``.
     images, steps
         Training images; steps done.
+    digest
+        SHA-256 of the images and labels it was trained and tested on; rows of earlier versions
+        have none.
     seconds, threads, device, versions, when
         How long the training took, on what, with which versions, and when it ended (UTC).
     """
@@ -79,8 +87,10 @@ class Row:
     parameters: int | None = None
     trainable: int | None = None
     classes: int | None = None
+    guess: float | None = None
     images: int | None = None
     steps: int | None = None
+    digest: str | None = None
     seconds: float | None = None
     threads: int | None = None
     device: str | None = None
@@ -112,7 +122,7 @@ class Book:
 
     Raises
     ------
-    TransferError
+    StoreError
         The folder cannot be used, or its book is of a newer filterdb or damaged.
     """
 
@@ -127,14 +137,10 @@ class Book:
                         f"{self.folder / FILE} was written by a newer filterdb. "
                         "Update filterdb, or name another folder."
                     )
-                    raise TransferError(msg)
+                    raise SchemaVersionError(msg)
                 if version < VERSION:
                     connection.execute("PRAGMA journal_mode = WAL")
-                    columns = ", ".join(f'"{name}"' for name in COLUMNS[1:])
-                    connection.execute(
-                        f"CREATE TABLE IF NOT EXISTS runs (id TEXT PRIMARY KEY, {columns})"
-                    )
-                    connection.execute(f"PRAGMA user_version = {VERSION}")
+                    _bring_up_to_date(connection)
 
     def get(self, run_id: str) -> Row | None:
         """The row of a run, or None."""
@@ -167,12 +173,28 @@ class Book:
             found = connection.execute(f"SELECT {names} FROM runs{clause}", values).fetchall()  # noqa: S608
             return [_row(dict(zip(COLUMNS, each, strict=True))) for each in found]
 
-    def weights_path(self, run_id: str) -> Path:
-        """Where the weights of a run are, if they were kept."""
-        return self.folder / WEIGHTS / f"{run_id}.safetensors"
+    def weights_path(self, run_id: str, epoch: int | None = None) -> Path:
+        """Where the weights of a run are, if they were kept.
 
-    def put_weights(self, run: Run, weights: Weights) -> Path:
-        """Keep the weights of a trained network as safetensors: filterdb ingests them too.
+        Parameters
+        ----------
+        run_id
+            Of the run.
+        epoch
+            After how many passes; at the end of the training if not given.
+        """
+        moment = "" if epoch is None else f"-epoch-{epoch:03}"
+        return self.folder / WEIGHTS / f"{run_id}{moment}.safetensors"
+
+    def kept(self, row: Row) -> dict[int, Path]:
+        """The weights that are there of a run, by the number of passes after which they were."""
+        passes = len(row.losses)
+        paths = {epoch: self.weights_path(row.id, epoch) for epoch in range(passes)}
+        paths[passes] = self.weights_path(row.id)
+        return {epoch: path for epoch, path in paths.items() if path.is_file()}
+
+    def put_weights(self, run: Run, weights: Weights, *, epoch: int | None = None) -> Path:
+        """Keep the weights of a network as safetensors: filterdb ingests them too.
 
         Parameters
         ----------
@@ -180,11 +202,15 @@ class Book:
             The run; its settings go into the file's metadata.
         weights
             Arrays by name, as in a state dict.
+        epoch
+            As in :meth:`weights_path`.
         """
-        path = self.weights_path(run.id)
+        path = self.weights_path(run.id, epoch)
+        told = {"run": run.id, "settings": json.dumps(run.to_dict())}
+        if epoch is not None:
+            told["epoch"] = str(epoch)
         with self._telling():
-            write_whole(encoded(weights, {"run": run.id, "settings": json.dumps(run.to_dict())}),
-                        path)  # fmt: skip
+            write_whole(encoded(weights, told), path)
         return path
 
     def get_weights(self, run_id: str) -> dict[str, NDArray[Any]]:
@@ -225,7 +251,20 @@ class Book:
                 f"{self.folder}: the results cannot be kept or read ({error}). {mend}, and give "
                 "the same command again: finished runs are not repeated."
             )
-            raise TransferError(msg) from error
+            raise StoreError(msg) from error
+
+
+def _bring_up_to_date(connection: sqlite3.Connection) -> None:
+    """Make the table, or give that of an earlier version the columns that it lacks."""
+    columns = ", ".join(f'"{name}"' for name in COLUMNS[1:])
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")  # of two processes that do this, one waits
+        connection.execute(f"CREATE TABLE IF NOT EXISTS runs (id TEXT PRIMARY KEY, {columns})")
+        there = {name for _, name, *_ in connection.execute("PRAGMA table_info(runs)")}
+        for name in COLUMNS:
+            if name not in there:
+                connection.execute(f'ALTER TABLE runs ADD COLUMN "{name}"')
+        connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def _row(told: dict[str, Any]) -> Row:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 PARTS = ("depthwise", "pointwise", "regular", "all")
+HOW = ("depth", "pool")
 
 
 def one_of(choices: Iterable[str], default: Any) -> Any:
@@ -71,7 +72,8 @@ class Keys:
         Names of key sets that come with the package, or paths of files. They have the size of the
         network's filters.
     counts
-        How many keys of each set; those that a set does not have are left out.
+        How many keys of each set, and how many random filters beside them; those that a set does
+        not have are left out.
     """
 
     sets: tuple[str, ...] = ("published8", "found7x7")
@@ -97,5 +99,89 @@ class Size:
     part: str = one_of(PARTS, "depthwise")
 
 
-OPTIONS: Mapping[str, type[Any]] = {"layers": Layers, "matrix": Matrix, "keys": Keys, "size": Size}
+@dataclass(frozen=True, slots=True)
+class Architectures:
+    """Filters of networks of other architectures.
+
+    Attributes
+    ----------
+    sources
+        Name -> arguments of a network, with its ``name`` where that is another:
+        ``mobilenet = { blocks = 2 }``. Its kernel is that of the plan's network unless it says
+        otherwise. If none are given, the other separable networks that are built in.
+    how
+        Ways of drawing: ``"depth"``, from the layer of the nearest relative depth; ``"pool"``,
+        from all layers together.
+    """
+
+    sources: Mapping[str, Any] = field(default_factory=dict)
+    how: tuple[str, ...] = one_of(HOW, HOW)
+
+
+@dataclass(frozen=True, slots=True)
+class Donors:
+    """Filters of any checkpoint, or of a selection from a database.
+
+    Attributes
+    ----------
+    sources
+        Name -> path of a file, or ``{ path = "DATABASE", where = "CONDITION" }``.
+    how
+        As in :class:`Architectures`.
+    scrambled
+        Whether there are arms with the donors' own power spectra and random phases.
+    """
+
+    sources: Mapping[str, Any] = field(default_factory=dict)
+    how: tuple[str, ...] = one_of(HOW, HOW)
+    scrambled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DonorFile:
+    """One of the :class:`Donors`.
+
+    Attributes
+    ----------
+    path
+        Of a file that filterdb reads, or of a database.
+    where
+        SQL expression over the layers of the database.
+    """
+
+    path: str
+    where: str | None = None
+
+    @property
+    def spec(self) -> str:
+        """As :class:`~filterdb.transfer.run.Start` has it."""
+        return self.path if self.where is None else f"{self.path}?{self.where}"
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Keys of a set, taken out one by one, each time that whose absence costs least.
+
+    Attributes
+    ----------
+    set
+        Name of a key set that comes with the package, or path of a file.
+    start
+        How many of its keys to begin with, the first ones; all if not given.
+    down_to
+        How many are left at the end.
+    held_out
+        Share of the training images, class by class, by which it is chosen.
+    """
+
+    set: str = "published8"
+    start: int | None = None
+    down_to: int = 4
+    held_out: float = 0.2
+
+
+OPTIONS: Mapping[str, type[Any]] = {
+    "layers": Layers, "matrix": Matrix, "architectures": Architectures, "donors": Donors,
+    "keys": Keys, "removal": Removal, "size": Size,
+}  # fmt: skip
 """Experiment -> what only it has."""

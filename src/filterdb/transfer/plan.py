@@ -22,10 +22,22 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from filterdb.errors import TransferError
+from filterdb.transfer.comparing import REPEAT, Table
 from filterdb.transfer.networks.registry import checked_arguments
-from filterdb.transfer.options import OPTIONS, Keys, Layers, Matrix, Size
-from filterdb.transfer.results import REPEAT, Comparison, Result, Table, sentences
+from filterdb.transfer.options import (
+    HOW,
+    OPTIONS,
+    Architectures,
+    Donors,
+    Keys,
+    Layers,
+    Matrix,
+    Removal,
+    Size,
+)
+from filterdb.transfer.results import Comparison, Result
 from filterdb.transfer.run import Budget, Data, Run, Start
+from filterdb.transfer.sentences import sentences
 
 FEWEST_SEEDS = 3
 """Fewer leave no interval worth the name."""
@@ -38,7 +50,8 @@ DATA: Mapping[str, Any] = {"spec": "digits", "size": 16, "channels": 1}
 BUDGET: Mapping[str, Any] = {"epochs": 10, "batch": 64}
 OTHERWISE: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "keys": {"network": {**NETWORK, "kernel": 7}},
-    "size": {"budget": {**BUDGET, "steps": 200}},
+    "removal": {"network": {**NETWORK, "depth": 2, "kernel": 7}},
+    "size": {"budget": {"batch": BUDGET["batch"], "steps": 200}},
 }
 """The tables that a plan leaves out: a few minutes on two cores. Whoever names a network or a
 budget gets the rest of it from there, not from here."""
@@ -106,7 +119,7 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """The effective plan, every default filled in, as :func:`plan_of` reads it."""
-        told = {
+        told: dict[str, Any] = {
             "experiment": self.experiment,
             "seeds": self.seeds,
             "network": {"name": self.network, **self.arguments},
@@ -114,6 +127,8 @@ class Plan:
             "budget": asdict(self.budget),
             self.experiment: asdict(self.options),
         }
+        if self.budget.steps is not None:
+            del told["budget"]["epochs"]
         clean: dict[str, Any] = json.loads(json.dumps(_without_none(told)))
         return clean
 
@@ -180,7 +195,10 @@ def _plan_of(told: Mapping[str, Any]) -> Plan:
     network = dict(_table(told.get("network", otherwise["network"]), where="network"))
     model = _value(network.pop("name", NETWORK["name"]), str, where="network.name")
     budget = dict(_table(told.get("budget", otherwise["budget"]), where="budget"))
-    if "epochs" not in budget:
+    if name == "size" and "epochs" in budget and "steps" in budget:
+        msg = "budget.epochs has no effect in size, which counts steps: leave it out."
+        raise TransferError(msg)
+    if "epochs" not in budget or "steps" in budget:  # beside steps it decides nothing
         budget["epochs"] = BUDGET["epochs"]
     plan = Plan(
         experiment=name,
@@ -218,6 +236,12 @@ def _checked(plan: Plan) -> Plan:
                 "be trained for fewer steps. Give steps, such as 400."
             )
             raise TransferError(msg)
+    if isinstance(options, Architectures | Donors) and not options.how:
+        msg = f"{plan.experiment}.how is a list of one or both of {', '.join(HOW)}."
+        raise TransferError(msg)
+    if isinstance(options, Removal) and not (options.down_to >= 1 and 0 < options.held_out < 1):
+        msg = "removal.down_to is 1 or more, and removal.held_out a share between 0 and 1."
+        raise TransferError(msg)
     if isinstance(options, Keys) and (not options.sets or min(options.counts, default=0) < 1):
         msg = "keys.sets and keys.counts are lists of one or more; a count is 1 or more."
         raise TransferError(msg)

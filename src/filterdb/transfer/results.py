@@ -1,72 +1,21 @@
-"""What the runs of an experiment come to: means, paired differences, sentences. No training.
-
-Runs that share a repeat (a seed) are paired. The intervals are Student's t over repeats: they
-speak of this network, these data and this budget, with other random weights; not of other images,
-networks or budgets. A run that diverged, failed or is missing is named, and its pair left out.
-"""
+"""What an experiment came to: arms, comparisons, sentences, coverage; as JSON and back."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+import json
+import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Protocol
-
-import numpy as np
+from pathlib import Path
+from typing import Any, Literal, Self
 
 from filterdb.errors import TransferError
-from filterdb.keys.search.claims import student_95
+from filterdb.transfer.stored import made
 from filterdb.words import counted
-
-LEVEL = 0.95
-STUDENT = (12.7062, 4.30265, 3.18245, 2.77645, 2.57058, 2.44691, 2.36462, 2.30600, 2.26216)
-"""Quantiles .975 of Student's t for 1, 2, ... degrees of freedom: 4.30 for three seeds."""
-SHOWN = 10
-"""Missing runs that are named in a sentence; the coverage names them all."""
-SAME = 1e-9
-"""Accuracies that differ by less do not differ."""
-REPEAT = "repeat"
-"""The label of a run that says with which others it is paired."""
 
 Verdict = Literal["better", "worse", "not told apart"]
 Values = Mapping[int, float]
 """Repeat -> accuracy, or a difference of accuracies."""
-
-
-class Planned(Protocol):
-    """What is asked of a run: :class:`~filterdb.transfer.run.Run` has it."""
-
-    @property
-    def id(self) -> str:
-        """Hash of its settings."""
-
-    @property
-    def arm(self) -> str:
-        """The row of the table that it belongs to."""
-
-    @property
-    def labels(self) -> Mapping[str, Any]:
-        """Its values on the axes of the experiment, and its repeat."""
-
-
-class Outcome(Protocol):
-    """What is asked of a row of the book."""
-
-    @property
-    def id(self) -> str:
-        """Of the run."""
-
-    @property
-    def status(self) -> str:
-        """``"done"``, ``"diverged"`` or ``"failed"``."""
-
-    @property
-    def reason(self) -> str | None:
-        """Why it was not done."""
-
-    @property
-    def accuracy(self) -> float | None:
-        """Share of the test images, of a run that was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +31,15 @@ class Estimate:
         measure of how sure they are.
     n
         Number of values.
+    cut
+        Whether an end would lie beyond 0 or 1, where no accuracy can, and was put there.
     """
 
     mean: float | None
     low: float | None
     high: float | None
     n: int
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,119 +154,18 @@ class Result:
             row["values"] = {str(repeat): value for repeat, value in row["values"].items()}
         return told
 
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """The arms of an experiment, filled from the book."""
-
-    rows: tuple[TableRow, ...]
-    coverage: Coverage
-
-    def values(self, arm: str) -> Values:
-        """Accuracies of an arm by repeat.
+    @classmethod
+    def from_dict(cls, told: object) -> Self:
+        """The result that :meth:`to_dict` told of; keys that it does not have are passed over.
 
         Raises
         ------
         TransferError
-            The experiment has no such arm.
+            Something is missing or is of another kind; the key is named.
         """
-        for row in self.rows:
-            if row.arm == arm:
-                return row.values
-        msg = f"There is no arm {arm!r}. There are: {', '.join(row.arm for row in self.rows)}."
-        raise TransferError(msg)
-
-    def compare(self, arm: str, control: str, question: str, **labels: object) -> Comparison:
-        """One arm less another, pair by pair."""
-        differences = less(self.values(arm), self.values(control))
-        return comparison(differences, arm=arm, control=control, question=question, labels=labels)
-
-
-def tabled(runs: Sequence[Planned], rows: Iterable[Outcome]) -> Table:
-    """Put what the book has of the runs in a table, an arm a row.
-
-    Parameters
-    ----------
-    runs
-        Of the experiment. Arm and labels are taken from here: the book's row may come from
-        another experiment that had the same run.
-    rows
-        Of the book; those of other runs are passed over.
-    """
-    found = {row.id: row for row in rows}
-    values: dict[str, dict[int, float]] = {}
-    labels: dict[str, dict[str, Any]] = {}
-    missing = []
-    for run in runs:
-        repeat = int(run.labels[REPEAT])
-        here = values.setdefault(run.arm, {})
-        labels.setdefault(run.arm, {k: v for k, v in run.labels.items() if k != REPEAT})
-        row = found.get(run.id)
-        accuracy = None if row is None or row.status != "done" else row.accuracy
-        if accuracy is not None and math.isfinite(accuracy):
-            here[repeat] = float(accuracy)
-            continue
-        status = "not run" if row is None else "failed" if row.status == "done" else row.status
-        reason = None if row is None else row.reason
-        missing.append(Missing(run.id, run.arm, repeat, status, reason))
-    table = tuple(
-        TableRow(arm, labels[arm], estimate(here.values()), here) for arm, here in values.items()
-    )
-    return Table(table, Coverage(len(runs), len(runs) - len(missing), tuple(missing)))
-
-
-def estimate(values: Iterable[float]) -> Estimate:
-    """Mean and 95 % interval by Student's t, as is honest for three seeds.
-
-    A bootstrap of three values has only ten different outcomes, and covers the truth far less
-    often than it says.
-    """
-    array = np.array(list(values), dtype=np.float64)
-    n = len(array)
-    if not n:
-        return Estimate(None, None, None, 0)
-    mean = float(array.mean())
-    if n < 2 or np.ptp(array) < SAME:
-        return Estimate(mean, None, None, n)
-    half = _student(n - 1) * float(array.std(ddof=1)) / math.sqrt(n)
-    return Estimate(mean, mean - half, mean + half, n)
-
-
-def _student(freedom: int) -> float:
-    """Quantile .975 of Student's t; the series of :func:`student_95` is too rough for few."""
-    return STUDENT[freedom - 1] if freedom <= len(STUDENT) else student_95(freedom)
-
-
-def less(first: Values, second: Values) -> dict[int, float]:
-    """Differences of the repeats that both have."""
-    return {repeat: first[repeat] - second[repeat] for repeat in first if repeat in second}
-
-
-def mean_of(values: Sequence[Values]) -> dict[int, float]:
-    """Means over several arms, of the repeats that all of them have."""
-    repeats = [repeat for repeat in values[0] if all(repeat in one for one in values)]
-    return {repeat: float(np.mean([one[repeat] for one in values])) for repeat in repeats}
-
-
-def comparison(
-    differences: Values,
-    *,
-    arm: str,
-    control: str,
-    question: str,
-    labels: Mapping[str, Any] | None = None,
-) -> Comparison:
-    """Judge paired differences by their interval; without one, nothing is told apart."""
-    found = estimate(differences.values())
-    verdict: Verdict = "not told apart"
-    if found.low is not None and found.low > 0:
-        verdict = "better"
-    elif found.high is not None and found.high < 0:
-        verdict = "worse"
-    return Comparison(
-        arm, control, question, found.mean, found.low, found.high, found.n, verdict,
-        labels=labels or {},
-    )  # fmt: skip
+        result: Self = made(cls, told, where="")
+        _check(result)
+        return result
 
 
 def points(found: Comparison) -> str:
@@ -328,54 +179,44 @@ def points(found: Comparison) -> str:
     return f"{100 * found.difference:+.1f} points ({low:+.1f} to {high:+.1f}, {pairs})"
 
 
-def sentence(question: str, comparisons: Iterable[Comparison]) -> str:
-    """What the comparisons that answer one question say together, each with its interval.
+def read_result(path: str | os.PathLike[str]) -> Result:
+    """Read the ``result.json`` of an experiment.
 
-    That two arms are not told apart does not make them equal: what cannot be ruled out is said.
+    Raises
+    ------
+    TransferError
+        The file cannot be read, is damaged, or is no result; it is named.
     """
-    mine = [found for found in comparisons if found.question == question]
-    sure = [found for found in mine if found.low is not None and found.high is not None]
-    if not sure:
-        return (
-            f"{question}: nothing can be said without an interval, for want of two pairs of runs "
-            "whose differences vary."
+    path = Path(path)
+    try:
+        return Result.from_dict(json.loads(path.read_bytes()))
+    except OSError as error:
+        msg = f"{path}: the result cannot be read ({error.strerror})."
+    except TransferError as error:
+        msg = (
+            f"{path}: this is no result of filterdb transfer, or a damaged one. {error} In the "
+            "folder of its runs the same command writes it anew."
         )
-    told = []
-    for verdict, name, furthest in (("worse", "loss", min), ("better", "gain", max)):
-        some = [found for found in sure if found.verdict == verdict]
-        if some:
-            most = furthest(some, key=lambda found: found.difference or 0.0)
-            told.append(f"a {name} is supported in {len(some)} of {len(sure)}, most for {most}")
-    rest = [found for found in sure if found.verdict == "not told apart"]
-    if len(rest) == 1:
-        told.append(f"neither loss nor gain is supported for {rest[0]}")
-    elif rest:
-        low = 100 * min(found.low or 0.0 for found in rest)
-        high = 100 * max(found.high or 0.0 for found in rest)
-        told.append(
-            f"neither loss nor gain is supported in {len(rest)} of {len(sure)}, where a loss of "
-            f"up to {-low:.1f} points and a gain of up to {high:.1f} are not ruled out"
-        )
-    if len(sure) < len(mine):
-        told.append(f"{len(mine) - len(sure)} without an interval")
-    return f"{question}: {'; '.join(told)}."
+    except (ValueError, RecursionError) as error:
+        msg = f"{path}: this is no JSON, or half of it ({error})."
+    raise TransferError(msg)
 
 
-def sentences(table: Table, comparisons: Sequence[Comparison]) -> tuple[str, ...]:
-    """A sentence a question, then how far they reach, then the runs that are missing."""
-    told = [sentence(one, comparisons) for one in dict.fromkeys(c.question for c in comparisons)]
-    judged = sum(found.low is not None for found in comparisons)
-    if judged:
-        told.append(
-            f"{counted(judged, 'comparison')} at 95 % each: of arms that do not differ at all, "
-            f"about {judged * (1 - LEVEL):.1f} would be told apart by chance. The intervals are "
-            "over seeds, for this network, these data (the same test images throughout) and this "
-            "budget alone."
-        )
-    if table.coverage.missing:
-        missing = table.coverage.missing
-        names = "; ".join(map(str, missing[:SHOWN]))
-        more = f"; and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
-        planned = counted(table.coverage.planned, "run")
-        told.append(f"{len(missing)} of {planned} without an accuracy: {names}{more}.")
-    return tuple(told)
+def _check(result: Result) -> None:
+    """What the parts of a result say together."""
+    arms = [row.arm for row in result.table]
+    if len(set(arms)) < len(arms):
+        msg = "An arm stands in the table twice."
+        raise TransferError(msg)
+    for row in result.table:
+        if row.accuracy.n != len(row.values) or not all(0 <= v <= 1 for v in row.values.values()):
+            msg = f"The accuracies of {row.arm!r} are not {row.accuracy.n} shares in 0..1."
+            raise TransferError(msg)
+    for number, found in enumerate(result.comparisons):
+        if (found.low is None) != (found.high is None) or (found.difference is None) != (
+            found.n == 0
+        ):
+            msg = (
+                f"comparisons[{number}] has half an interval, or no difference of {found.n} pairs."
+            )
+            raise TransferError(msg)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Literal, Self, get_args
 
 from filterdb.errors import TransferError
 from filterdb.transfer.data import (
     Images,
+    divided,
     fraction,
     halves,
     load_splits,
@@ -20,13 +21,19 @@ from filterdb.transfer.data import (
 )
 from filterdb.transfer.data.naming import listed
 from filterdb.transfer.networks.registry import checked_arguments
+from filterdb.words import counted
 
 FORMAT = 1
 """Counted up when the same settings come to another outcome."""
+LATER = ("mirror", "held_out", "content")
+"""Settings that joined after the first ids had been given."""
 HALVES = "halves"
+MOST_FEW = 4096
+"""Random filters that stand for keys, at most: as many as a key set may have."""
 
 Optimiser = Literal["adamw", "sgd"]
 Schedule = Literal["cosine", "constant"]
+How = Literal["depth", "pool"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +98,11 @@ class Budget:
 
     def sentence(self) -> str:
         """The budget as a table states it."""
-        length = f"{self.steps:,} steps" if self.steps else f"{self.epochs} epochs"
+        length = counted(self.steps, "step") if self.steps else counted(self.epochs, "epoch")
         warm = f" after a warmup of {self.warmup:.0%}" if self.warmup else ""
         return (
-            f"{length} of {self.batch} images, {self.optimiser} at {self.rate:g} ({self.schedule}"
-            f"{warm}), weight decay {self.decay:g}, "
+            f"{length} of {counted(self.batch, 'image')}, {self.optimiser} at {self.rate:g} "
+            f"({self.schedule}{warm}), weight decay {self.decay:g}, "
             f"{'with' if self.augment else 'without'} augmentation"
         )
 
@@ -125,6 +132,12 @@ class Data:
         Share of the training images of each class.
     seed
         Of all that is drawn here.
+    mirror
+        Whether a mirror image is of the same class, for augmentation; told by the names of the
+        classes if not given (:func:`~filterdb.transfer.data.augment.flips`).
+    held_out
+        Share of the training images, class by class, that takes the place of the test images: to
+        choose by.
     """
 
     spec: str
@@ -138,6 +151,8 @@ class Data:
     group: str | None = None
     share: float = 1.0
     seed: int = 0
+    mirror: bool | None = None
+    held_out: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("classes", "names"):
@@ -164,7 +179,10 @@ class Data:
             names=self.names, limit=self.limit, test_limit=self.test_limit, seed=self.seed,
         )  # fmt: skip
         train, test = self._grouped(train), self._grouped(test)
-        return fraction(train, self.share, seed=self.seed), test
+        train = fraction(train, self.share, seed=self.seed)
+        if self.held_out is not None:
+            train, test = divided(train, share=self.held_out, seed=self.seed)
+        return replace(train, mirror=self.mirror), replace(test, mirror=self.mirror)
 
     def _grouped(self, images: Images) -> Images:
         if self.split is None:
@@ -203,12 +221,17 @@ class Start:
     filters
         Where they come from besides: ``"random"``: they are the network's own random ones;
         ``"spectrum"``: the source's power spectra with random phases; ``"keys:SET:k"``: the first
-        k (all if not given) keys of a set, drawn at random; ``"donor:PATH"``: the depthwise
-        filters of any file that filterdb reads, ``"donor:DATABASE?CONDITION"``: those of a
-        selection from a database.
+        k (all if not given) keys of a set, drawn at random, ``"keys:SET:[1,3]"``: those of these
+        numbers; ``"random:k"``: k random filters in the place of so many keys, other ones for
+        each seed; ``"donor:PATH"``: the depthwise filters of any file that filterdb reads,
+        ``"donor:DATABASE?CONDITION"``: those of a selection from a database; ``"donor-spectrum:"``
+        with the same: random ones of their power spectra.
     how
         None: the source is of the same architecture, and each layer is copied into its place.
         ``"depth"``, ``"pool"``: as :func:`~filterdb.transfer.parts.assign` draws them.
+    content
+        Digest of the filters of a donor, or id of a key set: another file of the same name is
+        another run.
     """
 
     part: str
@@ -216,17 +239,25 @@ class Start:
     frozen: bool = True
     source: str | None = None
     filters: str | None = None
-    how: Literal["depth", "pool"] | None = None
+    how: How | None = None
+    content: str | None = None
 
     def __post_init__(self) -> None:
-        if self.how not in (None, "depth", "pool"):
-            msg = f"Filters cannot be drawn by {self.how!r}: it is one of depth, pool."
-            raise TransferError(msg)
-        kind = (self.filters or "").partition(":")[0]
-        if kind not in ("", "random", "spectrum", "keys", "donor"):
+        if self.how not in (None, *get_args(How)):
             msg = (
-                f"There are no filters {self.filters!r} to begin with. Write random, spectrum, "
-                "keys:SET, keys:SET:k or donor:PATH."
+                f"Filters cannot be drawn by {self.how!r}: it is one of {', '.join(get_args(How))}."
+            )
+            raise TransferError(msg)
+        kind, colon, rest = (self.filters or "").partition(":")
+        known = kind in ("", "random", "spectrum") or (
+            kind in ("keys", "donor", "donor-spectrum") and bool(rest)
+        )
+        few = kind == "random" and bool(colon)
+        if not known or (few and not (rest.isdecimal() and 1 <= int(rest) <= MOST_FEW)):
+            msg = (
+                f"There are no filters {self.filters!r} to begin with. Write random, random:k "
+                f"(k of 1 to {MOST_FEW:,}), spectrum, keys:SET, keys:SET:k, donor:PATH or "
+                "donor-spectrum:PATH."
             )
             raise TransferError(msg)
         if (self.source is None) == (kind in ("", "spectrum")):
@@ -282,6 +313,8 @@ class Run:
     def id(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of all that decides the outcome."""
         told = {key: value for key, value in self.to_dict().items() if key not in ("arm", "labels")}
+        told["data"] = _said(told["data"])
+        told["starts"] = [_said(start) for start in told["starts"]]
         text = json.dumps({"format": FORMAT} | told, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -309,6 +342,11 @@ class Run:
             "budget": Budget(**told["budget"]),
             "starts": tuple(Start(**start) for start in told["starts"]),
         })  # fmt: skip
+
+
+def _said(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without those that joined later and are not set: ids stay what they were."""
+    return {key: value for key, value in told.items() if key not in LATER or value is not None}
 
 
 def _let_be(frozen: object, **values: object) -> None:

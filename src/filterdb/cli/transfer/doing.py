@@ -6,19 +6,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from filterdb.cli.options import json_option
+from filterdb.cli.options import json_option, plot_option
 
 if TYPE_CHECKING:
     from filterdb.transfer.engine import Progress, Step
     from filterdb.transfer.plan import Plan
     from filterdb.transfer.results import Result
-
-PLAN, RESULT = "effective-plan.toml", "result.json"
-"""What a folder has beside its book: the plan with every default, and the result as JSON."""
 
 
 def run_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -29,10 +26,20 @@ def run_options(command: Callable[..., None]) -> Callable[..., None]:
                      "[default: transfer-NAME]"),
         click.option("--jobs", type=click.IntRange(min=1),
                      help="Runs at a time; the cores, unless told, and 1 on a GPU."),
+        click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True,
+                     help="Threads of torch for each run. The same number comes to the same."),
         click.option("--device", type=click.Choice(["cpu", "cuda", "auto"]), default="auto",
                      show_default=True, help="auto: a GPU where there is one."),
+        click.option("--scheduler", metavar="ADDRESS",
+                     help="Have the workers of a Dask cluster do the runs; they see the same "
+                     "folders."),
+        click.option("--keep", type=click.Choice(["needed", "last", "epochs"]), default="needed",
+                     show_default=True,
+                     help="Weights of sources only, of every trained network, or also before and "
+                     "after every pass."),
         click.option("--plan-only", is_flag=True,
                      help="Print the plan with every default, and the number of runs; run none."),
+        plot_option,
         json_option,
     )  # fmt: skip
     for option in reversed(options):
@@ -41,9 +48,22 @@ def run_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def carry_out(
-    plan: Plan, out: str, *, plan_only: bool, jobs: int | None, device: str, as_json: bool
+    plan: Plan, out: str, *, plan_only: bool, as_json: bool, plot: str | None, **how: Any
 ) -> None:
     """Do the runs of a plan that are not done yet, and print what all of them come to.
+
+    Parameters
+    ----------
+    plan
+        The experiment.
+    out
+        Its folder.
+    plan_only, as_json
+        What to print.
+    plot
+        The picture to write.
+    **how
+        As of :func:`executed`.
 
     Raises
     ------
@@ -56,38 +76,60 @@ def carry_out(
     """
     from filterdb.cli import SOME_FAILED
     from filterdb.cli.output import print_json
-    from filterdb.cli.transfer.showing import present
+    from filterdb.cli.plots import check_plot
+    from filterdb.cli.transfer.showing import draw, present
 
+    check_plot(plot)
     if plan_only:
         print_plan(plan, as_json=as_json)
         return
-    result = executed(plan, Path(out), jobs=jobs, device=device)
+    result = executed(plan, Path(out), **how)
     if as_json:
         print_json({**result.to_dict(), "folder": out})
     else:
         present(result, folder=out)
+    draw(result, plot)
     if result.coverage.count("failed"):
         raise click.exceptions.Exit(SOME_FAILED)
 
 
-def executed(plan: Plan, folder: Path, *, jobs: int | None, device: str) -> Result:
-    """The result of a plan, which is kept in the folder too."""
+def executed(plan: Plan, folder: Path, **how: Any) -> Result:
+    """The result of a plan, which is kept in the folder too.
+
+    Parameters
+    ----------
+    plan
+        The experiment.
+    folder
+        Of its runs.
+    **how
+        ``jobs``, ``threads``, ``device``, ``scheduler``, ``keep``: as
+        :func:`~filterdb.transfer.engine.execute` takes them.
+    """
     import json
+    from dataclasses import replace
 
     from filterdb.extras import require
     from filterdb.figures.saving import write_whole
-    from filterdb.transfer.book import Book
+    from filterdb.transfer.book import FILE, PLAN, RESULT, Book
+    from filterdb.transfer.conditions import conditions
     from filterdb.transfer.engine import execute
-    from filterdb.transfer.experiments import result_of, runs_of
+    from filterdb.transfer.experiments import check_data, more_of, result_of, runs_of
 
     runs = runs_of(plan)
     require("torch", extra="transfer")
     refuse_foreign(folder)
+    there = Book(folder).rows() if (folder / FILE).exists() else []
+    finished = {row.id for row in there if row.finished}
+    check_data(run for run in runs if run.id not in finished)
     Book(folder)
     write_whole(plan.to_toml().encode(), folder / PLAN)
     with working() as report:
-        rows = execute(runs, folder, jobs=jobs, device=device, progress=report)
+        rows = execute(runs, folder, progress=report, **how)
+        while more := more_of(plan, rows):
+            rows += execute(more, folder, progress=report, **how)
     result = result_of(plan, rows)
+    result = replace(result, sentences=(*result.sentences, *conditions(rows)))
     write_whole(json.dumps(result.to_dict(), indent=2).encode() + b"\n", folder / RESULT)
     return result
 
@@ -95,7 +137,7 @@ def executed(plan: Plan, folder: Path, *, jobs: int | None, device: str) -> Resu
 def print_plan(plan: Plan, *, as_json: bool) -> None:
     """Print a plan so that it can be given to ``transfer run``, with its number of runs."""
     from filterdb.cli.output import print_json
-    from filterdb.transfer.experiments import runs_of
+    from filterdb.transfer.experiments import runs_of, unfolds
     from filterdb.words import counted
 
     runs = runs_of(plan)
@@ -104,7 +146,8 @@ def print_plan(plan: Plan, *, as_json: bool) -> None:
         print_json({"plan": plan.to_dict(), "runs": count, "arms": arms})
         return
     seeds = counted(len(plan.seeds), "seed")
-    click.echo(f"# {counted(count, 'run')}: {counted(arms, 'arm')}, {seeds} each.")
+    more = " More runs follow from what these come to." if unfolds(plan) else ""
+    click.echo(f"# {counted(count, 'run')}: {counted(arms, 'arm')}, {seeds} each.{more}")
     click.echo(plan.to_toml(), nl=False)
 
 

@@ -1,8 +1,10 @@
-"""``filterdb transfer layers|matrix|keys|size``: an experiment without writing a plan first."""
+"""``filterdb transfer layers|matrix|keys|...``: an experiment without writing a plan first."""
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,10 +22,22 @@ HELP = {
     "matrix": """Put the filters of every data set into a network for every other.
 
     Beside them: the target's own filters, random ones, and training in full.""",
+    "architectures": """Put the filters of other architectures into a network.
+
+    By default those of the other separable networks, with the same kernel. Beside them: the
+    network's own filters from another seed, random ones, and training in full.""",
+    "donors": """Put the filters of any checkpoint or database into a network.
+
+    The depthwise filters of each donor, of the network's kernel size, are frozen in it. Beside
+    them: its own, random ones, random ones of the same spectrum, and training in full.""",
     "keys": """Freeze a few key filters in the place of learnt ones.
 
-    Beside them: the network's own learnt filters, random ones, random ones of the same spectrum,
-    and training in full.""",
+    Beside them: as many random filters, the network's own learnt filters, random ones, random
+    ones of the same spectrum, and training in full.""",
+    "removal": """Take keys out of a set one by one, each time that whose absence costs least.
+
+    It is chosen by training images that are held out; what is left is then trained anew, beside
+    as many keys drawn from the set, as many random filters, and the network's own.""",
     "size": """Take the filters of a source that has seen more or less of its images.
 
     Every source is trained for equally many steps.""",
@@ -43,6 +57,7 @@ def short(name: str) -> click.Command:
                   "all keys.")  # fmt: skip
     @click.option("--seeds", type=click.IntRange(3, 1000), default=3, show_default=True,
                   help="Repeats, for the interval.")  # fmt: skip
+    @donor_options(name)
     @run_options
     def command(
         data: str | None,
@@ -50,15 +65,54 @@ def short(name: str) -> click.Command:
         settings: tuple[str, ...],
         seeds: int,
         out: str | None,
+        donor: tuple[str, ...] = (),
+        where: str | None = None,
         **how: Any,
     ) -> None:
-        plan = plan_from(name, settings, data=data, network=network, seeds=seeds)
+        tables = {"donors": {"sources": sources_of(donor, where)}} if donor or where else {}
+        plan = plan_from(name, settings, data=data, network=network, seeds=seeds, tables=tables)
         carry_out(plan, out or f"transfer-{name}", **how)
 
     return command
 
 
-layers, matrix, keys, size = map(short, HELP)
+def donor_options(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The options that only the experiment with donors has."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        if name != "donors":
+            return command
+        command = click.option("--where", metavar="CONDITION",
+                               help="SQL over the layers of those donors that are databases, "
+                               "e.g. \"task = 'detection'\".")(command)  # fmt: skip
+        return click.option("--donor", metavar="PATH", multiple=True,
+                            help="A checkpoint or a database whose depthwise filters are taken. "
+                            "Repeatable.")(command)  # fmt: skip
+
+    return decorate
+
+
+def sources_of(donors: tuple[str, ...], where: str | None) -> dict[str, Any]:
+    """Name -> file or selection, as a plan has them.
+
+    Raises
+    ------
+    click.BadParameter
+        A condition is given, and no database.
+    """
+    databases = {path for path in donors if Path(path).is_dir()}
+    if where is not None and not databases:
+        msg = "It is a condition on the layers of a database, and no --donor is one."
+        raise click.BadParameter(msg, param_hint="--where")
+    names = [Path(path).stem or path for path in donors]
+    found = {}
+    for path, name in zip(donors, names, strict=True):
+        condition = {"where": where} if where is not None and path in databases else {}
+        found[path if names.count(name) > 1 else name] = {"path": path, **condition}
+    return found
+
+
+layers, matrix, architectures, donors, keys, removal, size = map(short, HELP)
 
 
 def plan_from(
@@ -68,8 +122,11 @@ def plan_from(
     data: str | None = None,
     network: str | None = None,
     seeds: int = 3,
+    tables: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Plan:
     """The plan with every default, changed by what was said on the command line.
+
+    ``tables`` has keys of its tables that have options of their own.
 
     Raises
     ------
@@ -86,6 +143,8 @@ def plan_from(
         told["data"]["spec"] = data
     if network is not None and network != told["network"]["name"]:
         told["network"] = {"name": network}  # the arguments were another network's
+    for table, values in (tables or {}).items():
+        told[table] |= values
     for setting in settings:
         put(told, setting)
     return plan_of(told)

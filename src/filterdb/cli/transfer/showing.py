@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import click
+from filterdb.cli.transfer.grid import alone, grids, leading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from filterdb.cli.transfer.grid import Grid
     from filterdb.transfer.results import Comparison, Coverage, Result, TableRow
 
 STYLES = {"better": "green", "worse": "red", "not told apart": "dim"}
 ALONE = "Single comparisons"
 STATUSES = ("diverged", "failed", "not run")
+ALONG = {"cut", "k", "share"}
+"""Labels of arms that a grid has."""
+CELL, NAME = 15, 18
+"""Columns of the terminal for a cell of a grid, and for the name of its row at least."""
 
 
-def present(result: Result, *, folder: str | None) -> None:
-    """Print arms, comparisons, sentences, coverage and the budget.
+def present(result: Result, *, folder: str | None, everything: bool = False) -> None:
+    """Print what a researcher asks first: what is supported, how sure that is, and at what budget.
 
     Parameters
     ----------
@@ -26,22 +31,136 @@ def present(result: Result, *, folder: str | None) -> None:
         What to print.
     folder
         Where its runs are kept; None if they are not.
+    everything
+        Every sentence, comparison and arm, a line each, instead of grids.
     """
     from filterdb.cli.output import plain, show
+    from filterdb.transfer.picture import about
 
-    show(f"[bold]Accuracy by arm[/], mean over seeds and its 95 % interval ({result.experiment})")
+    show(f"[bold]{plain(result.experiment.capitalize())}[/]: {plain(about(result))}; "
+         f"{coverage_line(result.coverage)}")  # fmt: skip
+    show(plain(result.budget))
+    show("\n[bold]In words[/]")
+    for sentence in result.sentences if everything else sentences_first(result):
+        show_sentence(sentence, result)
+    if everything:
+        show_everything(result)
+    else:
+        show_grids(result)
+    if any(row.accuracy.cut for row in result.table):
+        show("[dim]* cut at 0 or 100 %, beyond which no accuracy lies.[/]")
+    if folder is not None:
+        show(f"[dim]Runs, plan and result are kept in {plain(folder)}.[/]")
+        if not everything:
+            show(f"[dim]Every sentence, comparison and arm: filterdb transfer show "
+                 f"{plain(folder)} --all[/]")  # fmt: skip
+
+
+def present_briefly(result: Result) -> None:
+    """Print the budget, the main comparisons at the end of their axis, and what they say."""
+    from filterdb.cli.output import plain, show
+    from filterdb.transfer.picture import about
+
+    show(f"{plain(about(result))}. {plain(result.budget)}", indent=2)
+    main = leading(result.comparisons)
+    last = {one.question: one for one in result.comparisons if one.question in main}
+    show_comparisons(list(last.values()))
+    for sentence in sentences_first(result):
+        if sentence.startswith(tuple(f"{question}: " for question in main)):
+            show_sentence(sentence, result)
+
+
+def draw(result: Result, plot: str | None) -> None:
+    """Write the picture of a result, if there is to be one."""
+    from filterdb.cli.plots import write_plot
+    from filterdb.transfer.picture import picture_of
+
+    if plot is not None:
+        write_plot(picture_of(result), plot)
+
+
+def show_sentence(sentence: str, result: Result) -> None:
+    """Print a sentence, with its question in bold."""
+    from filterdb.cli.output import plain, show
+
+    questions = {one.question for one in result.comparisons}
+    question, colon, rest = sentence.partition(": ")
+    if question in questions:
+        sentence = f"[bold]{plain(question)}[/]{colon}{plain(rest)}"
+    else:
+        sentence = plain(sentence)
+    show(sentence, indent=2)
+
+
+def sentences_first(result: Result) -> list[str]:
+    """The sentences on the main questions, and those that are on no question at all."""
+    first = tuple(f"{question}: " for question in leading(result.comparisons))
+    asked = tuple(f"{one.question}: " for one in result.comparisons)
+    return [
+        told for told in result.sentences if told.startswith(first) or not told.startswith(asked)
+    ]
+
+
+def show_grids(result: Result) -> None:
+    """Print the comparisons along their axis, then those without one, then the references."""
+    from filterdb.cli.output import show
+
+    found = grids(result.comparisons)
+    if found:
+        show("\n[bold]Differences[/], in points of accuracy, with 95 % intervals")
+    for grid in found:
+        show_grid(grid)
+    single = alone(result.comparisons)
+    if single:
+        show(f"[bold]{ALONE}[/], in points of accuracy")
+        show_comparisons(single)
+    controls = {one.control for one in result.comparisons}
+    references = [
+        row for row in result.table if row.arm in controls and not row.labels.keys() & ALONG
+    ]
+    if references:
+        show("[bold]Accuracy of what is compared with[/], mean over seeds")
+        show_arms(references)
+
+
+def show_grid(grid: Grid) -> None:
+    """Print a grid in as many tables as the terminal is wide for."""
+    from filterdb.cli.output import new_table, plain, show, terminal_width
+
+    fit = max(1, (terminal_width() - NAME) // CELL)
+    several = -(-len(grid.columns) // -(-len(grid.columns) // fit))  # as many in each table
+    for start in range(0, len(grid.columns), several):
+        names = [plain(one) for one in grid.columns[start : start + several]]
+        subject = plain(grid.subject)
+        table = new_table(subject, *names, right=names, fold=(subject,))
+        for name, cells in grid.rows:
+            shown = cells[start : start + several]
+            if any(shown):
+                table.add_row(plain(name), *map(cell_of, shown))
+        show(table)
+
+
+def cell_of(found: Comparison | None) -> str:
+    """A difference, its verdict, and below it the interval."""
+    if found is None:
+        return ""
+    if found.difference is None:
+        return "–"
+    points = f"{100 * found.difference:+.1f}"
+    if found.verdict != "not told apart":
+        points = f"[bold {STYLES[found.verdict]}]{found.verdict} {points}[/]"
+    return f"{points}\n[dim]{between(found.low, found.high, '{:+.1f}')}[/]"
+
+
+def show_everything(result: Result) -> None:
+    """Print a line an arm and a line a comparison."""
+    from filterdb.cli.output import plain, show
+
+    show("\n[bold]Accuracy by arm[/], mean over seeds and its 95 % interval")
     show_arms(result.table)
     for question, comparisons in by_question(result.comparisons).items():
         show(f"[bold]{plain(question)}[/]")
         show_comparisons(comparisons)
-    show("[bold]In words[/]")
-    for sentence in result.sentences:
-        show(plain(sentence), indent=2)
-    click.echo()
-    show(coverage_line(result.coverage))
-    show(plain(result.budget))
-    if folder is not None:
-        show(f"[dim]Runs, plan and result are kept in {plain(folder)}.[/]")
 
 
 def by_question(comparisons: Sequence[Comparison]) -> dict[str, list[Comparison]]:
@@ -65,7 +184,7 @@ def show_arms(rows: Sequence[TableRow]) -> None:
         table.add_row(
             plain(row.arm),
             percentage(found.mean),
-            between(found.low, found.high, "{:.1f}"),
+            between(found.low, found.high, "{:.1f}") + ("*" if found.cut else ""),
             str(found.n),
         )
     show(table)

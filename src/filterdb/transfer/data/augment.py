@@ -15,9 +15,11 @@ Value = TypeVar("Value", bound=np.generic)
 def flips(images: Images) -> bool:
     """Whether mirror images may be of the same class: not so for digits and characters.
 
-    Told by the names: sets whose classes are all numbers or single characters are of characters.
-    Of others, such as alphabets, whoever makes the plan has to say so.
+    What is said of the set counts (``data.mirror`` of a plan). Else it is told by the names: sets
+    whose classes are all numbers or single characters are of characters.
     """
+    if images.mirror is not None:
+        return images.mirror
     return not all(name.isdecimal() or len(name) == 1 for name in images.classes)
 
 

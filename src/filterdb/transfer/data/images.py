@@ -35,6 +35,8 @@ class Images:
         Where the images come from, and which part of it, as a sentence may say it.
     left_out
         Reason -> names of what the source holds and the set does not: images, empty classes.
+    mirror
+        Whether mirror images are of the same class; None if nobody has said.
 
     Raises
     ------
@@ -47,6 +49,7 @@ class Images:
     classes: tuple[str, ...]
     source: str
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    mirror: bool | None = None
 
     def __post_init__(self) -> None:
         pixels, labels = self.images, self.labels

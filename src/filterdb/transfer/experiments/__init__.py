@@ -1,26 +1,40 @@
 """The experiments: which runs a plan asks for, and what these come to. No torch.
 
 Each module has ``runs(plan)`` and ``result(plan, rows)``; an arm is a row of the result's table.
+Where later runs depend on what earlier ones came to, it has ``more(plan, rows)`` as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from types import ModuleType
 
-from filterdb.transfer.experiments import keys, layers, matrix, size
+from filterdb.transfer.comparing import Outcome
+from filterdb.transfer.experiments import (
+    architectures,
+    donors,
+    keys,
+    layers,
+    matrix,
+    removal,
+    size,
+)
+from filterdb.transfer.experiments.sources import learnt_nothing
+from filterdb.transfer.loaded import loaded
 from filterdb.transfer.plan import Plan
-from filterdb.transfer.results import Outcome, Result
+from filterdb.transfer.results import Result
 from filterdb.transfer.run import Run
 
 EXPERIMENTS: dict[str, ModuleType] = {
-    "layers": layers, "matrix": matrix, "keys": keys, "size": size,
+    "layers": layers, "matrix": matrix, "architectures": architectures, "donors": donors,
+    "keys": keys, "removal": removal, "size": size,
 }  # fmt: skip
 """By the name that a plan gives."""
 
 
 def runs_of(plan: Plan) -> list[Run]:
-    """All runs of a plan, sources before those that need them.
+    """All runs of a plan that are known before any is done, sources before those that need them.
 
     Raises
     ------
@@ -31,7 +45,34 @@ def runs_of(plan: Plan) -> list[Run]:
     return runs
 
 
+def more_of(plan: Plan, rows: Iterable[Outcome]) -> list[Run]:
+    """The runs that follow from what others came to, and are not among them; empty at the end."""
+    if not unfolds(plan):
+        return []
+    runs: list[Run] = EXPERIMENTS[plan.experiment].more(plan, rows)
+    return runs
+
+
+def unfolds(plan: Plan) -> bool:
+    """Whether there are runs that only become known as others are done."""
+    return hasattr(EXPERIMENTS[plan.experiment], "more")
+
+
+def check_data(runs: Iterable[Run]) -> None:
+    """Load the data of runs, so that what is wrong with them is said before anything is trained.
+
+    Raises
+    ------
+    TransferError
+        They cannot be loaded, or chosen as asked: a class is not there, or it is one only.
+    """
+    # A share, and what is held out of it, can be taken of any set: it is loaded once.
+    for data in dict.fromkeys(replace(run.data, share=1.0, held_out=None) for run in runs):
+        loaded(data)
+
+
 def result_of(plan: Plan, rows: Iterable[Outcome]) -> Result:
     """What the rows of the book come to; runs that are not among them are named as missing."""
+    rows = list(rows)
     result: Result = EXPERIMENTS[plan.experiment].result(plan, rows)
-    return result
+    return replace(result, sentences=(*result.sentences, *learnt_nothing(runs_of(plan), rows)))

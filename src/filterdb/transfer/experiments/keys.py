@@ -1,8 +1,8 @@
 """Keys: networks whose depthwise filters are a few key filters, frozen (METHODS 3.3, item 5).
 
-Against the network's own learnt filters, frozen in the same way, which is the honest control;
-against random filters, and random ones of the learnt filters' power spectra; and against training
-in full.
+Against as many random filters used in the same way, which says whether it matters which few they
+are; against the network's own learnt filters, frozen; against random filters, each another, and
+random ones of the learnt filters' power spectra; and against training in full.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from filterdb.errors import TransferError
+from filterdb.transfer.comparing import Outcome, Table, tabled
+from filterdb.transfer.experiments.fitting import kernel_of, size
 from filterdb.transfer.options import Keys
 from filterdb.transfer.plan import Plan
-from filterdb.transfer.results import Comparison, Outcome, Result, Table, tabled
+from filterdb.transfer.results import Comparison, Result
 from filterdb.transfer.run import Run, Start
 from filterdb.words import counted
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 PART = "depthwise"
 FULL, OWN, RANDOM, SPECTRUM = "in full", "own", "random", "matched spectrum"
+FEW = "few random"
 CONTROLS = {
     OWN: "own learnt ones, frozen",
     RANDOM: "random ones, frozen",
@@ -31,7 +34,7 @@ CONTROLS = {
 
 
 def runs(plan: Plan) -> list[Run]:
-    """Training in full, the frozen controls, then the keys of each set and number.
+    """Training in full, the frozen controls, as many random filters, and the keys of each set.
 
     Raises
     ------
@@ -48,7 +51,11 @@ def runs(plan: Plan) -> list[Run]:
             (SPECTRUM, Start(PART, filters="spectrum", source=full.id), {"filters": SPECTRUM}),
         ]
         starts += [
-            (arm(name, k), Start(PART, filters=f"keys:{name}:{k}"), {"filters": name, "k": k})
+            (random_arm(k), Start(PART, filters=f"random:{k}"), {"filters": FEW, "k": k})
+            for k in sorted(set(plan.options.counts))
+        ]
+        starts += [
+            (arm(name, k), start_of(name, keys, f"{k}"), {"filters": name, "k": k})
             for name, keys in sets.items()
             for k in _counts(plan, keys)
         ]
@@ -59,9 +66,22 @@ def runs(plan: Plan) -> list[Run]:
     return found
 
 
+def start_of(name: str, keys: KeySet, which: str) -> Start:
+    """Some keys of a set; of a file it is said what is in it, which may change."""
+    from filterdb.keys.sets.set_file import shipped
+
+    content = None if name in shipped() else keys.id
+    return Start(PART, filters=f"keys:{name}:{which}", content=content)
+
+
 def arm(name: str, k: int) -> str:
     """What a network with the keys of a set is called."""
     return f"{counted(k, 'key')} of {name}"
+
+
+def random_arm(k: int) -> str:
+    """What a network with k random filters in the place of keys is called."""
+    return counted(k, "random filter")
 
 
 def result(plan: Plan, rows: Iterable[Outcome]) -> Result:
@@ -72,12 +92,21 @@ def result(plan: Plan, rows: Iterable[Outcome]) -> Result:
 
 def _comparisons(plan: Plan, table: Table) -> Iterator[Comparison]:
     for name, keys in _sets(plan).items():
+        counts = _counts(plan, keys)
+        for k in counts:
+            yield table.compare(
+                arm(name, k), random_arm(k), f"keys of {name}, frozen, against as many random ones",
+                filters=name, k=k,
+            )  # fmt: skip
         for control, told in CONTROLS.items():
-            for k in _counts(plan, keys):
+            for k in counts:
                 yield table.compare(
                     arm(name, k), control, f"keys of {name}, frozen, against {told}",
                     filters=name, k=k,
                 )  # fmt: skip
+    for k in sorted(set(plan.options.counts)):
+        question = f"a few random filters, frozen, against {CONTROLS[OWN]}"
+        yield table.compare(random_arm(k), OWN, question, filters=FEW, k=k)
     for one, control in ((OWN, FULL), (OWN, RANDOM), (OWN, SPECTRUM), (RANDOM, FULL)):
         question = f"{CONTROLS[one]}, against {CONTROLS[control]}"
         yield table.compare(one, control, question, filters=one)
@@ -88,7 +117,10 @@ def _notes(plan: Plan) -> Iterator[str]:
         left_out = [k for k in plan.options.counts if k > len(keys)]
         if left_out:
             many = ", ".join(map(str, left_out))
-            yield f"{name} has {len(keys)} keys: {many} of them could not be tried."
+            yield (
+                f"{name} has {len(keys)} keys: {many} of them could not be tried. Of so many "
+                "filters there are random ones alone."
+            )
 
 
 def _counts(plan: Plan, keys: KeySet) -> list[int]:
@@ -100,13 +132,12 @@ def _sets(plan: Plan) -> dict[str, KeySet]:
 
     options: Keys = plan.options
     sets = {name: load_keys(name) for name in options.sets}
-    kernel = 3 if plan.network == "resnet" else plan.arguments.get("kernel")
+    kernel = kernel_of((plan.network, plan.arguments), plan.data)
     for name, keys in sets.items():
-        if ":" not in plan.network and keys.kernel != (kernel, kernel):
-            told = "x".join(map(str, keys.kernel))
+        if keys.kernel != kernel:
             msg = (
-                f"keys.sets: the keys of {name} are {told}, the filters of the network "
-                f"{plan.network!r} {kernel}x{kernel}. Choose a set of that size, or set "
+                f"keys.sets: the keys of {name} are {size(keys.kernel)}, the filters of the "
+                f"network {plan.network!r} {size(kernel)}. Choose a set of that size, or set "
                 "network.kernel."
             )
             raise TransferError(msg)

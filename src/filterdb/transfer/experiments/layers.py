@@ -13,11 +13,12 @@ from dataclasses import replace
 from typing import Any
 
 from filterdb.errors import TransferError
+from filterdb.transfer.comparing import Outcome, Table, comparison, less, tabled
 from filterdb.transfer.data import parse_groups
 from filterdb.transfer.networks.registry import NETWORKS, checked_arguments
 from filterdb.transfer.options import PARTS, Layers
 from filterdb.transfer.plan import Plan
-from filterdb.transfer.results import Comparison, Outcome, Result, Table, comparison, less, tabled
+from filterdb.transfer.results import Comparison, Result
 from filterdb.transfer.run import HALVES, Data, Run, Start
 
 QUARTERS = (0.25, 0.5, 0.75, 1.0)

@@ -8,18 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from filterdb.transfer.comparing import Outcome, Table, comparison, less, mean_of, tabled
 from filterdb.transfer.options import Matrix
 from filterdb.transfer.plan import Plan, data_with
-from filterdb.transfer.results import (
-    Comparison,
-    Outcome,
-    Result,
-    Table,
-    comparison,
-    less,
-    mean_of,
-    tabled,
-)
+from filterdb.transfer.results import Comparison, Result
 from filterdb.transfer.run import Run, Start
 
 RANDOM, FULL = "random", "in full"

@@ -1,7 +1,8 @@
 """Size: filters of a source that was trained on more or less data (METHODS 3.1, item 4).
 
 All sources are trained for equally many steps, so that it is the number of different images that
-differs, not the training. A smaller share is part of a larger one.
+differs, not the training. The images are drawn anew for each seed; a smaller share is part of a
+larger one.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from fractions import Fraction
 
 import numpy as np
 
+from filterdb.transfer.comparing import Outcome, Table, comparison, tabled
 from filterdb.transfer.options import Size
 from filterdb.transfer.plan import Plan, data_with
-from filterdb.transfer.results import Comparison, Outcome, Result, Table, comparison, tabled
+from filterdb.transfer.results import Comparison, Result
 from filterdb.transfer.run import Run, Start
 
 FULL, OWN, RANDOM = "in full", "own", "random"
@@ -38,7 +40,7 @@ def runs(plan: Plan) -> list[Run]:
         for share in _shares(plan):
             teacher = plan.run(
                 f"source, {_told(share)}", repeat,
-                data=replace(source, share=share * source.share),
+                data=replace(source, share=share * source.share, seed=source.seed + repeat),
                 labels={"filters": FULL, "source_share": share},
             )  # fmt: skip
             start = Start(options.part, source=teacher.id)
