@@ -12,19 +12,23 @@ import pytest
 
 import filterdb
 
-READABLE = {"pytorch", "onnx", "keras-hdf5", "npz"}
-"""Formats of the manifest that have a reader."""
-
 # File -> (layers, 3x3 filters) where ours differ from the manifest's, and why ours are right.
 DIFFERS = {
     # 32 nodes use 9 weights: the manifest counts the nodes, and a weight counts once.
     "basic-pitch--nmp.onnx": (9, 33),
+    "basic-pitch--nmp.tflite": (9, 33),
     # The manifest counts Conv, and misses com.microsoft's FusedConv (10 and 23 of them).
     "openseeface--gaze-old-02401ce.onnx": (19, 532),
     "openseeface--mnv3-detection.onnx": (70, 1120),
     # The manifest misses six 1x1 layers to one channel; the ONNX file of the network has 53.
     "libfacedet--yunet-s.pth": (53, 832),
 }
+
+# The manifest has no counts of these two: 4 -> 32 -> 64 -> 128 channels, and two 1x1 heads.
+UNCOUNTED = dict.fromkeys(
+    ("gomoku-jxs--best-policy-6-6-4.model", "gomoku-jxs--best-policy-8-8-5.model"),
+    (5, 4 * 32 + 32 * 64 + 64 * 128),
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,35 +51,34 @@ def relative(path: str) -> str:
 
 
 @pytest.mark.slow
-def test_every_file_is_added_or_failed_with_its_format(
+def test_every_file_is_added(
     zoo: Path, manifest: list[dict[str, str]], ingested: tuple[Any, dict[str, Any]]
 ) -> None:
     _, result = ingested
     rows = {relative(row["path"]): row for row in result["models"]}
+    assert not [row for row in result["models"] if row["status"] != "added"]
+    assert len(rows) == result["added"] == len(manifest) == 174
+    assert all(row_of(model, rows) for model in manifest)
     # A folder format is one row: its files are accounted for by the folder's.
+    passed_over = {relative(row["path"]): row["reason"] for row in result["ignored"]}
     for path in (zoo / "weights").rglob("*"):
         name = path.relative_to(zoo / "weights")
-        assert path.is_dir() or {str(name), str(name.parent)} & set(rows), name
-    assert Counter(row["status"] for row in result["models"])["added"] == result["added"] == 130
-    words = {
-        "tflite": "TFLite",
-        "tfjs": "TensorFlow.js",
-        "caffe": "Caffe",
-        "tensorflow-pb": "GraphDef",
-        "tf-checkpoint": "TensorFlow checkpoint",
-        "tf-checkpoint-v1": "TensorFlow checkpoint",
-        "ncnn": "ncnn",
-        "pickle": "pickle",
-        "katago-txt-gz": "gzip",
+        known = {*rows, *passed_over}
+        assert path.is_dir() or {str(name), str(name.parent)} & known, name
+    assert passed_over == {
+        "fastestdet--ncnn.bin": "part of fastestdet--ncnn.param",
+        "ultraface--rfb-320.ncnn.bin": "part of ultraface--rfb-320.ncnn.param",
+        "mlperf-tiny--kws.ckpt.data-00000-of-00001": "the data of a TensorFlow checkpoint",
+        **dict.fromkeys(
+            ("mtcnn--det1.prototxt", "mtcnn--det2.prototxt"),
+            "the description of a Caffe network, without weights (.prototxt)",
+        ),
     }
-    for model in manifest:
-        row = rows.get(model["file"]) or rows[model["file"].split("/")[0]]
-        if model["format"] in READABLE:
-            assert row["status"] == "added", (model["file"], row["reason"])
-        else:
-            assert row["status"] == "failed", model["file"]
-            assert words[model["format"]] in row["reason"], (model["file"], row["reason"])
-    assert all(row["reason"] for row in result["models"] if row["status"] == "failed")
+
+
+def row_of(model: dict[str, str], rows: dict[str, Any]) -> Any:
+    """The row of a line of the manifest, which names a file in a folder that is one model."""
+    return rows.get(model["file"]) or rows[model["file"].split("/")[0]]
 
 
 @pytest.mark.slow
@@ -88,12 +91,14 @@ def test_counts_are_the_manifests(
     for row in db.layers(where="kh = 3 AND kw = 3"):
         threes[row["model"]] += row["n_filters"]
     wrong = {}
+    names = {name: name for name in layers}
     for model in manifest:
-        if model["format"] in READABLE:
-            ours = (layers[model["file"]], threes[model["file"]])
-            theirs = (int(model["n_conv_layers"]), int(model["n_filters_3x3"]))
-            if ours != DIFFERS.get(model["file"], theirs):
-                wrong[model["file"]] = (ours, theirs)
+        name = row_of(model, names)
+        ours = (layers[name], threes[name])
+        told = (model["n_conv_layers"], model["n_filters_3x3"])
+        theirs = UNCOUNTED.get(model["file"]) or (int(told[0]), int(told[1]))
+        if ours != DIFFERS.get(model["file"], theirs):
+            wrong[model["file"]] = (ours, theirs)
     assert wrong == {}
 
 
@@ -103,12 +108,13 @@ def test_metadata_of_every_row_arrived(
 ) -> None:
     db, _ = ingested
     rows = {row["name"]: row for row in db.models()}
-    assert len(rows) == sum(model["format"] in READABLE for model in manifest)
+    assert len(rows) == len(manifest)
     for model in manifest:
-        if model["format"] in READABLE:
-            row = rows.get(model["file"]) or rows[model["file"].split("/")[0]]
-            assert row["task"] == model["task"]
-            assert row["csv_sha256"] == model["sha256"] == row["sha256"]
+        row = row_of(model, rows)
+        assert row["task"] == model["task"]
+        assert row["csv_sha256"] == model["sha256"]
+        # The manifest's hash is that of the file of weights; ours covers all files of a model.
+        assert (row["sha256"] == model["sha256"]) == (not row["companions"])
 
 
 @pytest.mark.slow
@@ -117,10 +123,14 @@ def test_depthwise_layers_where_the_manifest_has_them(
 ) -> None:
     db, _ = ingested
     ours = {row["model"] for row in db.layers(where="kind = 'depthwise'")}
-    readable = [model for model in manifest if model["format"] in READABLE]
-    theirs = {model["file"] for model in readable if model["has_depthwise"] == "yes"}
-    # Its (48, 1, 3, 3) is a fixed upscaling by ones ahead of a colour image: unknown, not guessed.
-    assert theirs - ours == {"ntire2025esr--team24_spanf.pth"}
+    names = {row["name"]: row["name"] for row in db.models()}
+    theirs = {row_of(model, names) for model in manifest if model["has_depthwise"] == "yes"}
+    assert theirs - ours == {
+        # Its (48, 1, 3, 3) is a fixed upscaling by ones ahead of a colour image: not guessed.
+        "ntire2025esr--team24_spanf.pth",
+        # One channel in: its depthwise layer is an ordinary convolution, by what it computes.
+        "tflite-micro--micro-speech-quantized.tflite",
+    }
     assert ours <= theirs
 
 
@@ -192,7 +202,8 @@ def test_a_network_in_several_formats_has_no_shift_to_itself(
 ) -> None:
     db, _ = ingested
     found = db.shift("format", f"model LIKE '{network}.%'", permutations=0)
-    assert (found.matrix == 0).all()
+    # A norm that is multiplied in moves a coefficient over the edge of its bin, now and then.
+    assert found.matrix.max() < 1e-4
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ A reader yields :class:`Contents`: named :class:`Tensor` s, unread until asked f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 Kind = Literal["conv", "depthwise", "grouped", "transposed", "unknown"]
 DepthSource = Literal["graph", "order"]
+WeightState = Literal["raw", "folded", "no_norm", "unknown"]
 Loader = Callable[[], NDArray[Any]]
 
 
@@ -25,6 +26,23 @@ class Skipped:
 
     name: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """The batch normalisation that follows a convolution (METHODS 1.1).
+
+    Attributes
+    ----------
+    name
+        As in the file.
+    scale
+        Returns ``gamma / sqrt(variance + epsilon)``, float64 of shape ``(C_out,)``: a folded
+        filter is a raw one times the scale of its output channel.
+    """
+
+    name: str
+    scale: Loader = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +59,12 @@ class Convolution:
         Per axis (height, width); ``None`` where the format does not say.
     depth
         Longest path, in nodes, from a graph input (METHODS 1.1); ``None`` without a graph.
+    state, evidence
+        Whether the stored weights are ``"raw"`` (a batch normalisation follows them in the
+        file), ``"folded"`` (one was multiplied into them), ``"no_norm"`` (none follows), or
+        ``"unknown"``; and how that is known, one clause.
+    norm
+        The batch normalisation that follows raw weights.
     """
 
     groups: int | None = None
@@ -48,6 +72,9 @@ class Convolution:
     stride: tuple[int, int] | None = None
     dilation: tuple[int, int] | None = None
     depth: int | None = None
+    state: WeightState = "unknown"
+    evidence: str = ""
+    norm: Norm | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +97,9 @@ class Tensor:
         read-only view of a mapped file. May raise :class:`~filterdb.errors.ReadError`.
     conv
         What the format says of the convolution; ``None`` for a bare tensor.
+    scheme
+        How quantised values stand for real ones, ``"per-channel, affine"``; empty where they are
+        not quantised.
     """
 
     name: str
@@ -77,6 +107,26 @@ class Tensor:
     dtype: str
     load: Loader = field(repr=False, compare=False)
     conv: Convolution | None = None
+    scheme: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a source itself says of a network, for a column of the catalogue.
+
+    Attributes
+    ----------
+    column
+        ``"license"``, ``"epoch"``, ...
+    value
+        As the source has it.
+    source
+        Where it says so, one clause: ``"metadata_props of the file: license"``.
+    """
+
+    column: str
+    value: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +142,16 @@ class Contents:
         where the format has them (biases and norms tell ``roles.py`` channel counts).
     skipped
         What the reader itself had to leave out.
+    epsilons
+        Of batch normalisations among bare tensors, by their names, where they are known.
     producer
         The program that wrote the file, where it says so: ``"pytorch 1.8"``, ``"keras 2.2.4"``.
     notes
         Sentences on how the file was read: which of several state dicts was taken, which not.
     companions
         Further files that the content came from (external data), for hashing.
+    statements
+        What the file itself says of the network: its licence, its epoch.
     """
 
     format: str
@@ -106,6 +160,8 @@ class Contents:
     producer: str | None = None
     notes: tuple[str, ...] = ()
     companions: tuple[Path, ...] = ()
+    statements: tuple[Statement, ...] = ()
+    epsilons: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +184,11 @@ class ConvLayer:
         Rank of the layer's depth among the convolution depths, the same scaled to 0..1
         (0 for a network of one depth), and whether it comes from the graph or from the order
         in the file (METHODS 1.1).
+    state, evidence, norm
+        Whether the stored weights are raw or folded, how that is known, and the norm that
+        follows: as in :class:`Convolution`.
+    scheme
+        As in :class:`Tensor`.
     """
 
     name: str
@@ -143,6 +204,10 @@ class ConvLayer:
     conv_depth_norm: float
     depth_source: DepthSource
     load: Loader = field(repr=False, compare=False)
+    state: WeightState = "unknown"
+    evidence: str = ""
+    norm: Norm | None = None
+    scheme: str = ""
 
     @property
     def kernel(self) -> tuple[int, int]:
@@ -178,7 +243,7 @@ class ModelFile:
     ----------
     source
         Path of the file, or a description of the live object.
-    format, producer, notes, companions
+    format, producer, notes, companions, statements
         As in :class:`Contents`.
     layers, skipped
         The convolution layers, and every other candidate with its reason.
@@ -191,6 +256,7 @@ class ModelFile:
     producer: str | None = None
     notes: tuple[str, ...] = ()
     companions: tuple[Path, ...] = ()
+    statements: tuple[Statement, ...] = ()
 
     @property
     def n_filters(self) -> int:

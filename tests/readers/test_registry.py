@@ -60,7 +60,10 @@ def test_formats_are_named_and_told() -> None:
     formats = registry.readable()
     names = {known.name for known in formats}
     assert not names & {known.name for known in RECOGNISED}
-    assert names == {"pytorch", "safetensors", "onnx", "keras-hdf5", "keras", "npz"}
+    assert names >= {"pytorch", "safetensors", "onnx", "keras-hdf5", "keras", "npz"}
+    assert names >= {"tflite", "tfjs"}
+    assert names >= {"caffe", "ncnn", "openvino", "darknet", "pickle", "katago"}
+    assert names >= {"saved-model", "tensorflow-pb", "tf-checkpoint", "tf-checkpoint-v1", "archive"}
     assert all(known.title and known.suffixes for known in formats)
 
 
@@ -86,7 +89,7 @@ def test_unknown_content(tmp_path: Path) -> None:
         (b"", "an empty file, not a network. Download"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"<!DOCTYPE html><html></html>", "an HTML page, not a network"),
-        (b"\x1c\0\0\0TFL3" + bytes(90), "a TFLite model, which cannot be read yet. .*tf2onnx"),
+        (b"\x1c\0\0\0ORTM" + bytes(90), "ORT format, which cannot be read yet. Give the .onnx"),
     ],
 )
 def test_recognised_content_says_what_it_is_and_what_to_do(
@@ -124,6 +127,15 @@ def test_the_whole_zoo_is_told_apart(zoo: Path) -> None:
         "onnx": {"onnx.graph_file"},
         "keras-hdf5": {"keras.hdf5"},
         "npz": {"npz"},
+        "tensorflow-pb": {"tensorflow.frozen_graph"},
+        "tf-checkpoint": {"tensorflow.checkpoint"},
+        "tf-checkpoint-v1": {"tensorflow.checkpoint_v1"},
+        "tflite": {"tflite.model_file"},
+        "tfjs": {"tfjs.model_file"},
+        "caffe": {"caffe.network"},
+        "ncnn": {"ncnn.network"},
+        "pickle": {"pickled_arrays"},
+        "katago-txt-gz": {"katago"},
     }
     with (zoo / "manifest.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

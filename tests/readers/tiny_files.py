@@ -138,6 +138,36 @@ def torch_tar(path: Path) -> None:
             archive.addfile(info, io.BytesIO(content))
 
 
+def tflite(path: Path) -> None:
+    path.write_bytes((Path(__file__).parent / "files/tflite/float32.tflite").read_bytes())
+
+
+def stored(name: str) -> Callable[[Path], None]:
+    """A file that its framework wrote, from the folder ``files``."""
+    content = (Path(__file__).parent / "files" / name).read_bytes()
+    return lambda path: path.write_bytes(content) and None
+
+
+def zip_archive(path: Path) -> None:
+    import zipfile
+
+    from safetensors.numpy import save
+
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("net/README.md", "A network.")
+        archive.writestr("net/model.safetensors", save(arrays()))
+
+
+def caffe(path: Path) -> None:
+    path.write_bytes((Path(__file__).parent / "files/caffe/layers.caffemodel").read_bytes())
+
+
+def pickled(path: Path) -> None:
+    import pickle
+
+    path.write_bytes(pickle.dumps(arrays(), 4))
+
+
 FILES: dict[str, tuple[str, str, Callable[[Path], None]]] = {
     # what: module that reads it, file name, writer
     "pytorch-zip": ("pytorch.zip_checkpoint", "a.pth", torch_zip),
@@ -152,4 +182,11 @@ FILES: dict[str, tuple[str, str, Callable[[Path], None]]] = {
     "npz": ("npz", "j.npz", npz),
     "npz-compressed": ("npz", "k.npz", npz_compressed),
     "npy": ("npz", "l.npy", npy),
+    "tflite": ("tflite.model_file", "m.tflite", tflite),
+    "caffe": ("caffe.network", "n.caffemodel", caffe),
+    "pickle": ("pickled_arrays", "o.pkl", pickled),
+    "tensorflow-pb": ("tensorflow.frozen_graph", "n.pb", stored("tensorflow/frozen.pb")),
+    "tensorflow-v1": ("tensorflow.checkpoint_v1", "o.ckpt", stored("tensorflow/old.ckpt")),
+    "zip": ("archives.archive", "p.zip", zip_archive),
+    "tar-gz": ("archives.archive", "q.tar.gz", stored("tensorflow/module_saved.tar.gz")),
 }

@@ -27,7 +27,7 @@ class Candidate:
     Attributes
     ----------
     path
-        Absolute.
+        Absolute; of several files or a folder that are one model, the file that stands for it.
     shown
         As the caller would write it.
     names
@@ -76,7 +76,8 @@ def discover(paths: Iterable[str | os.PathLike[str]]) -> Discovery:
     found: dict[Path, Candidate | Ignored] = {}
     for given in paths:
         root = Path(given)
-        for path, entry in _below(root) if root.is_dir() else [_given(root)]:
+        for entry in _below(root) if root.is_dir() else [_given(root)]:
+            path = entry.path if isinstance(entry, Candidate) else _absolute(Path(entry.path))
             if not isinstance(found.get(path), Candidate):
                 found[path] = entry
     ordered = [found[path] for path in sorted(found, key=str)]
@@ -86,14 +87,20 @@ def discover(paths: Iterable[str | os.PathLike[str]]) -> Discovery:
     )
 
 
-def _given(path: Path) -> tuple[Path, Candidate]:
+def _given(path: Path) -> Candidate:
+    return _candidate(path, _absolute(path).parent)
+
+
+def _candidate(path: Path, top: Path) -> Candidate:
     kind = _identify(path)
     readable = kind is not None and not isinstance(kind, Recognised | ReadError)
     absolute = _absolute(path)
-    return absolute, Candidate(absolute, str(path), _names(absolute, absolute.parent), readable)
+    return Candidate(
+        _main_file(kind, absolute) or absolute, str(path), _names(absolute, top), readable
+    )
 
 
-def _below(root: Path) -> Iterator[tuple[Path, Candidate | Ignored]]:
+def _below(root: Path) -> Iterator[Candidate | Ignored]:
     if _is_model(root):
         yield _given(root)
         return
@@ -102,21 +109,21 @@ def _below(root: Path) -> Iterator[tuple[Path, Candidate | Ignored]]:
     for folder, subfolders, files in os.walk(root, onerror=errors.append):
         here = Path(folder)
         if exists(here):
-            yield _absolute(here), Ignored(str(here), "a database of filterdb")
+            yield Ignored(str(here), "a database of filterdb")
             subfolders.clear()
             continue
         for name in subfolders.copy():
             entry = _subfolder(here / name, top)
             if entry is not None:
                 subfolders.remove(name)
-                yield _absolute(here / name), entry
+                yield entry
         for name in files:
-            yield _absolute(here / name), _file(here / name, top)
+            yield _file(here / name, top)
     for error in errors:
         path = Path(str(error.filename))
         reason = f"The folder cannot be opened: {error.strerror}."
         names = _names(_absolute(path), top)
-        yield _absolute(path), Candidate(_absolute(path), str(path), names, False, reason)  # noqa: FBT003
+        yield Candidate(_absolute(path), str(path), names, False, reason)  # noqa: FBT003
 
 
 def _subfolder(path: Path, top: Path) -> Candidate | Ignored | None:
@@ -125,10 +132,7 @@ def _subfolder(path: Path, top: Path) -> Candidate | Ignored | None:
         return Ignored(str(path), "a hidden folder")
     if path.is_symlink():
         return Ignored(str(path), "a link to a folder; give the folder itself to take it in")
-    if _is_model(path):
-        absolute = _absolute(path)
-        return Candidate(absolute, str(path), _names(absolute, top), readable=False)
-    return None
+    return _candidate(path, top) if _is_model(path) else None
 
 
 def _file(path: Path, top: Path) -> Candidate | Ignored:
@@ -139,15 +143,31 @@ def _file(path: Path, top: Path) -> Candidate | Ignored:
     kind = _identify(path)
     if isinstance(kind, Recognised) and not kind.model and path.suffix not in WEIGHT_SUFFIXES:
         return Ignored(str(path), kind.title)
-    readable = kind is not None and not isinstance(kind, Recognised | ReadError)
-    absolute = _absolute(path)
-    return Candidate(absolute, str(path), _names(absolute, top), readable)
+    whole = _main_file(kind, _absolute(path))
+    if whole is not None:
+        return Ignored(str(path), f"part of {whole.name}")
+    return _candidate(path, top)
+
+
+def _main_file(kind: object, path: Path) -> Path | None:
+    """The file of a model that stands for another file of it, or for its folder."""
+    finder = getattr(kind, "main_file", None)
+    if finder is None:
+        return None
+    try:
+        head = Head.of(path)
+    except ReadError:
+        return None
+    found: Path | None = finder(head)
+    return found or (head.path if head.path != path else None)  # a checkpoint, by its prefix
 
 
 def _is_model(folder: Path) -> bool:
     """True for a folder that is one model as a whole (a SavedModel, an .mlpackage)."""
     kind = _identify(folder)
-    return isinstance(kind, Recognised) and kind.model
+    if isinstance(kind, Recognised):
+        return kind.model
+    return kind is not None and not isinstance(kind, ReadError)
 
 
 def _identify(path: Path) -> object:

@@ -34,6 +34,8 @@ class Head:
     def of(cls, path: Path) -> Head:
         """Look at a file or folder.
 
+        A TensorFlow checkpoint may be named by the prefix of its files, as TensorFlow names it.
+
         Raises
         ------
         ReadError
@@ -42,6 +44,8 @@ class Head:
         try:
             if path.is_dir():
                 return cls(path, 0, b"")
+            if not path.exists() and path.with_name(f"{path.name}.index").is_file():
+                path = path.with_name(f"{path.name}.index")
             if not path.is_file():
                 what = "is not a regular file" if path.exists() else "does not exist"
                 msg = f"The path {what}. Check its spelling."

@@ -17,6 +17,7 @@ from filterdb.readers.recognise.recognised import RECOGNISED
 # In order of detection: the surest signature first.
 READERS = (
     "safetensors",
+    "tflite.model_file",
     "pytorch.zip_checkpoint",
     "keras.archive",
     "npz",
@@ -24,6 +25,19 @@ READERS = (
     "pytorch.stream_checkpoint",
     "pytorch.tar_checkpoint",
     "onnx.graph_file",
+    "coreml.model_file",
+    "tensorflow.saved_model",
+    "tensorflow.frozen_graph",
+    "tensorflow.checkpoint_v1",
+    "tensorflow.checkpoint",
+    "caffe.network",
+    "ncnn.network",
+    "openvino.network",
+    "darknet.network",
+    "katago",
+    "pickled_arrays",
+    "tfjs.model_file",
+    "archives.archive",
 )
 
 

@@ -9,6 +9,7 @@ from filterdb.readers.head import Head
 from filterdb.readers.keras.hdf5_file import SIGNATURE, Place, take_inventory
 from filterdb.readers.keras.weights import contents_of
 from filterdb.readers.mapping import map_file
+from filterdb.readers.recognise.signatures import is_tar
 
 FORMAT = Format("keras-hdf5", "Keras HDF5 (or plain HDF5 arrays)", (".h5", ".hdf5", ".weights.h5"))
 
@@ -20,11 +21,12 @@ USER_BLOCKS = tuple(512 << i for i in range(12))
 def matches(head: Head) -> bool:
     """HDF5's signature, at the beginning or after a user block.
 
-    MATLAB files begin with such a block; their arrays lie in another order.
+    MATLAB files begin with such a block; their arrays lie in another order. In a tar archive the
+    members begin at such places.
     """
     if head.start.startswith(SIGNATURE):
         return True
-    if head.size <= USER_BLOCKS[0] or head.start.startswith(b"MATLAB"):
+    if head.size <= USER_BLOCKS[0] or head.start.startswith(b"MATLAB") or is_tar(head):
         return False
     data = map_file(head.path)
     return any(data[at : at + 8].tobytes() == SIGNATURE for at in USER_BLOCKS)

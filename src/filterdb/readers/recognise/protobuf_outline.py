@@ -61,11 +61,8 @@ def is_node(message: bytes | int) -> bool:
     return len(strings) == 2 and bool(re.fullmatch(r"_?[A-Z]\w*", strings[1]))
 
 
-def is_graph_def(head: Head) -> bool:
-    """A TensorFlow GraphDef: nodes, or its text form."""
-    fields = outline(head, most=3)
-    if fields:
-        return fields[0][0] == 1 and is_node(fields[0][1])
+def is_graph_text(head: Head) -> bool:
+    """A TensorFlow GraphDef in its text form."""
     text = text_of(head) or ""
     return bool(re.match(r"\s*node\s*\{", text)) and " op:" in text
 

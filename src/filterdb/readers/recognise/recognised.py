@@ -8,32 +8,26 @@ last. How each is told stands in ``signatures.py``, ``protobuf_outline.py`` and
 from __future__ import annotations
 
 from filterdb.readers.format import Recognised
-from filterdb.readers.recognise.plain_text import is_openvino, is_table, is_text, text_matches
+from filterdb.readers.recognise.plain_text import is_table, is_text, text_matches
 from filterdb.readers.recognise.protobuf_outline import (
     is_caffe,
-    is_coreml,
-    is_graph_def,
+    is_graph_text,
     is_meta_graph,
     is_paddle_program,
-    is_saved_model,
 )
 from filterdb.readers.recognise.signatures import (
     any_of,
     begins,
-    beside,
     folder_with,
-    is_checkpoint_v1,
-    is_checkpoint_v2,
-    is_darknet,
+    is_checkpoint_data,
+    is_checkpoint_folder,
     is_empty,
     is_flax,
     is_folder,
     is_joblib,
-    is_katago,
     is_paddle_parameters,
-    is_pickle,
     is_tar,
-    is_tfjs,
+    is_tfjs_shard,
     is_zeros,
 )
 
@@ -43,18 +37,6 @@ ORIGINAL = "Ask for the checkpoint that it was made from"
 DOWNLOAD_AGAIN = "Download or copy the file again."
 
 FOLDERS = (
-    Recognised(
-        "saved-model",
-        "a TensorFlow SavedModel",
-        "Convert it to ONNX: `python -m tf2onnx.convert --saved-model FOLDER --output model.onnx`.",
-        any_of(folder_with("saved_model.pb", "saved_model.pbtxt"), is_saved_model),
-    ),
-    Recognised(
-        "coreml",
-        "a Core ML model (.mlmodel or .mlpackage)",
-        f"{ORIGINAL}, or convert an .mlmodel to ONNX with onnxmltools.convert_coreml.",
-        any_of(folder_with("Data/com.apple.CoreML"), is_coreml),
-    ),
     Recognised(
         "orbax",
         "an Orbax checkpoint folder (JAX)",
@@ -70,13 +52,6 @@ FOLDERS = (
 )
 
 CONTAINERS = (
-    Recognised(
-        "tflite",
-        "a TFLite model",
-        f"{ORIGINAL}, or convert it to ONNX: "
-        "`python -m tf2onnx.convert --tflite model.tflite --output model.onnx`.",
-        begins(b"TFL3", at=4),
-    ),
     Recognised(
         "ort",
         "a model in ONNX Runtime's own ORT format",
@@ -133,18 +108,6 @@ CONTAINERS = (
         begins(b"MATLAB 5.0", b"MATLAB 7.3", b"MATLAB 4"),
     ),
     Recognised(
-        "katago-txt-gz",
-        "a KataGo network (gzipped text)",
-        "Take the PyTorch checkpoint that KataGo publishes beside it.",
-        is_katago(binary=False),
-    ),
-    Recognised(
-        "katago-bin-gz",
-        "a KataGo network (gzipped binary)",
-        "Take the PyTorch checkpoint that KataGo publishes beside it.",
-        is_katago(binary=True),
-    ),
-    Recognised(
         "paddle",
         "a PaddlePaddle model (.pdparams, .pdmodel or .pdiparams)",
         "Convert it to ONNX with paddle2onnx.",
@@ -156,77 +119,53 @@ CONTAINERS = (
         "Load it in a program that you trust, and save the arrays with numpy.savez.",
         is_joblib,
     ),
-    Recognised(
-        "pickle",
-        "a plain Python pickle",
-        "A pickle can run any code when it is loaded: if you trust its source, load it in Python "
-        "and save its arrays with numpy.savez, or with safetensors.",
-        is_pickle,
-    ),
 )
 
 TENSORFLOW = (
     Recognised(
-        "tf-checkpoint-v1",
-        "a TensorFlow checkpoint (V1)",
-        "Load it in TensorFlow with tf.train.load_checkpoint and save the arrays with numpy.savez.",
-        is_checkpoint_v1,
+        "tf-checkpoint-data",
+        "the data of a TensorFlow checkpoint",
+        "Give the .index file beside it, which says what it holds.",
+        is_checkpoint_data,
+        model=False,
     ),
     Recognised(
-        "tf-checkpoint",
-        "a TensorFlow checkpoint (V2: .index and .data)",
-        "Load it in TensorFlow with tf.train.load_checkpoint and save the arrays with numpy.savez.",
-        is_checkpoint_v2,
+        "tf-checkpoints",
+        "a folder of several TensorFlow checkpoints",
+        "Give the .index file of one of them, or all of them to `filterdb ingest`.",
+        is_checkpoint_folder,
+        model=False,
     ),
     Recognised(
-        "tfjs",
-        "a TensorFlow.js model (JSON and binary shards)",
-        f"{ORIGINAL}, or convert it to ONNX: "
-        "`python -m tf2onnx.convert --tfjs model.json --output model.onnx`.",
-        is_tfjs,
+        "tensorflow-pbtxt",
+        "a TensorFlow graph in text form (.pbtxt)",
+        "Give the binary form: parse it with google.protobuf.text_format, and write what "
+        "SerializeToString returns to a .pb file.",
+        any_of(folder_with("saved_model.pbtxt"), is_graph_text),
+    ),
+    Recognised(
+        "tfjs-shard",
+        "a shard of a TensorFlow.js model",
+        "Give the JSON file beside it that names it.",
+        is_tfjs_shard,
+        model=False,
     ),
     Recognised(
         "tensorflow-meta",
-        "a TensorFlow graph description (.meta)",
-        "The weights lie in the checkpoint beside it; save its arrays with numpy.savez.",
+        "a TensorFlow graph description without weights (.meta)",
+        "Give the .index file of the checkpoint beside it; the graph is then read along with it.",
         is_meta_graph,
-    ),
-    Recognised(
-        "tensorflow-pb",
-        "a TensorFlow GraphDef (.pb)",
-        "Convert it to ONNX: `python -m tf2onnx.convert --graphdef model.pb --inputs NAME:0 "
-        "--outputs NAME:0 --output model.onnx`.",
-        is_graph_def,
+        model=False,
     ),
 )
 
 OTHER_FRAMEWORKS = (
     Recognised(
-        "ncnn",
-        "an ncnn model (.param and .bin)",
-        f"{ORIGINAL}: usually an ONNX or a PyTorch file in the same project.",
-        any_of(
-            begins(b"7767517", (7767517).to_bytes(4, "little")),
-            beside(".param", begins(b"7767517", (7767517).to_bytes(4, "little"))),
-        ),
-    ),
-    Recognised(
-        "openvino",
-        "an OpenVINO model (.xml and .bin)",
-        f"{ORIGINAL}: usually an ONNX file.",
-        any_of(is_openvino, beside(".xml", is_openvino)),
-    ),
-    Recognised(
-        "caffe",
-        "a Caffe network (.caffemodel, or its .prototxt without weights)",
-        f"{ORIGINAL}, or convert the .caffemodel to ONNX with caffe2onnx.",
+        "caffe-prototxt",
+        "the description of a Caffe network, without weights (.prototxt)",
+        "Give the .caffemodel file, which holds the description as well.",
         is_caffe,
-    ),
-    Recognised(
-        "darknet",
-        "a Darknet network (.weights, or its .cfg without weights)",
-        "Load it with a PyTorch implementation of Darknet, and save its state dict.",
-        is_darknet,
+        model=False,
     ),
     Recognised(
         "flax",

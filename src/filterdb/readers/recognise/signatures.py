@@ -61,14 +61,19 @@ def is_checkpoint_v1(head: Head) -> bool:
     return is_sstable(head) and re.match(rb"\0\0[\x80-\xff]*[\0-\x7f]\n", head.start) is not None
 
 
-def is_checkpoint_v2(head: Head) -> bool:
-    """The index of a V2 checkpoint, or the data beside one."""
-    if is_sstable(head):
-        return True
+def is_checkpoint_data(head: Head) -> bool:
+    """The data beside the index of a V2 checkpoint."""
     stem = re.fullmatch(r"(.+)\.data-\d{5}-of-\d{5}", head.path.name)
-    if stem is None:
+    if stem is None or head.is_folder:
         return False
     return last_bytes(head.path.with_name(f"{stem[1]}.index"), 8) == SSTABLE_MAGIC
+
+
+def is_checkpoint_folder(head: Head) -> bool:
+    """A folder that says which of the checkpoints in it is the latest."""
+    if not head.is_folder:
+        return False
+    return glance(head.path / "checkpoint").start.lstrip().startswith(b"model_checkpoint_path:")
 
 
 # What stands beside a file
@@ -84,18 +89,6 @@ def last_bytes(path: Path, count: int) -> bytes:
         return b""
 
 
-def beside(suffix: str, predicate: Predicate) -> Predicate:
-    """A binary file beside one of the same stem with ``suffix`` that matches ``predicate``."""
-
-    def matches(head: Head) -> bool:
-        if head.is_folder:
-            return False
-        other = head.path.with_suffix(suffix)
-        return other != head.path and text_of(head) is None and predicate(glance(other))
-
-    return matches
-
-
 def glance(path: Path) -> Head:
     """A head that is empty where there is no such file."""
     try:
@@ -104,12 +97,10 @@ def glance(path: Path) -> Head:
         return Head(path, 0, b"")
 
 
-def is_tfjs(head: Head) -> bool:
-    """A TensorFlow.js manifest or model, its folder, or a shard that a manifest names."""
-    if head.is_folder:
-        return any(is_tfjs_json(other) for other in head.path.glob("*.json"))
-    if head.start.lstrip()[:1] in (b"{", b"["):
-        return is_tfjs_json(head.path)
+def is_tfjs_shard(head: Head) -> bool:
+    """Binary weights that a TensorFlow.js manifest beside them names."""
+    if head.is_folder or head.start.lstrip()[:1] in (b"{", b"["):
+        return False
     quoted = json.dumps(head.path.name).encode()
     return text_of(head) is None and any(
         is_tfjs_json(other, naming=quoted)
@@ -207,15 +198,6 @@ def is_katago(*, binary: bool) -> Predicate:
 def is_tar(head: Head) -> bool:
     """A tar archive."""
     return head.start[257:262] == b"ustar"
-
-
-def is_darknet(head: Head) -> bool:
-    """Darknet weights (a version that exists, then floats) or their ``.cfg``."""
-    version = tuple(int.from_bytes(head.start[i : i + 4], "little") for i in (0, 4, 8))
-    if version in {(0, 1, 0), (0, 2, 0), (0, 2, 5)}:
-        return head.size > 20 and head.size % 4 == 0
-    text = text_of(head) or ""
-    return bool(re.search(r"^\[net(work)?\]", text, re.MULTILINE)) and "=" in text
 
 
 def is_empty(head: Head) -> bool:

@@ -1,0 +1,1 @@
+"""Archives that hold a network in a format of its own."""

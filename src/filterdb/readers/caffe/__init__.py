@@ -1,0 +1,1 @@
+"""Caffe: networks as protocol buffers, read by field number."""

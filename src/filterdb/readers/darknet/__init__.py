@@ -1,0 +1,1 @@
+"""Darknet: a ``.cfg`` with the layers and a ``.weights`` with nothing but their numbers."""
