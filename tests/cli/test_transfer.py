@@ -25,6 +25,27 @@ COMMANDS = (
     "ingest",
     "demo",
 )
+FAILS = """
+from torch import nn
+
+
+class Network(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.inner = nn.Conv2d(4, 4, 7, padding=3, groups=4)
+
+        self.head = nn.Linear(4, classes)
+
+    def forward(self, images):
+        if len(images) > 2:  # a look at what it takes is fine
+            raise RuntimeError("no room for this batch")
+        maps = self.inner(images.expand(-1, 4, -1, -1))
+        return self.head(maps.mean((2, 3)))
+
+
+def network(classes, channels):
+    return Network(classes)
+"""
 PLAN = """
 experiment = "keys"
 seeds = [0, 1, 2]
@@ -161,8 +182,12 @@ def test_comparisons_that_answer_a_question_stand_together_and_none_is_lost():
 
 def test_failed_runs_are_named_and_the_status_is_3(tmp_path, run, monkeypatch):
     pytest.importorskip("torch")
+    (tmp_path / "training_fails.py").write_text(FAILS)
+    monkeypatch.syspath_prepend(tmp_path)
     plan = tmp_path / "no.toml"
-    plan.write_text(PLAN.replace("depth = 1", "depth = 1\npatch = 16"))
+    table = 'name = "convmixer"\nwidth = 4\ndepth = 1\nkernel = 7'
+    assert table in PLAN
+    plan.write_text(PLAN.replace(table, 'name = "training_fails:network"'))
     done = run("transfer", "run", plan, "-o", tmp_path / "out", "--jobs", 1, "--json")
     assert done.exit_code == 3
     coverage = json.loads(done.stdout)["coverage"]
@@ -174,7 +199,7 @@ def test_failed_runs_are_named_and_the_status_is_3(tmp_path, run, monkeypatch):
     assert "kept in transfer-no." in done.stdout
     assert (tmp_path / "transfer-no" / "runs.sqlite").exists()
     assert f"0 of {RUNS} runs done, {RUNS} failed." in done.stdout
-    assert "Images of 8x8 are too small" in done.stdout
+    assert "no room for this batch" in done.stdout
 
 
 def test_an_unknown_key_is_refused_with_the_nearest(tmp_path, run):
@@ -216,6 +241,27 @@ def test_a_setting_changes_its_key_alone(run):
     before["budget"]["epochs"] = 3
     before["keys"]["counts"] = [1, 8]
     assert after == before
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((), ""),
+        (("--data", "shapes"), "16x16 grey; to change it, e.g. --set data.size=32 --set data.chan"),
+        (
+            ("--data", "shapes", "--set", "data.size=24"),
+            "24x24 grey; to change it, e.g. --set data.c",
+        ),
+        (("--data", "shapes", "--set", "data.size=24", "--set", "data.channels=3"), ""),
+    ],
+)
+def test_what_images_of_ones_own_are_brought_to_is_said(given, said, run):
+    done = run("transfer", "keys", "--plan-only", *given)
+    assert done.exit_code == 0
+    assert said in done.stderr
+    assert bool(said) == bool(done.stderr)
+    tomllib.loads(done.stdout)
+    assert "16x16 grey" in " ".join(run("transfer", "keys", "--help").stdout.split())
 
 
 def test_another_network_has_its_own_arguments(run):

@@ -101,6 +101,45 @@ def test_the_grids_hold_every_comparison_with_its_interval(name, run):
         assert between(one.low, one.high, "{:+.1f}") in said
 
 
+def test_what_the_letters_of_layers_mean_is_told(run):
+    said = words(run("transfer", "show", "layers").stdout)
+    split = shipped("layers").settings["layers"]["split"]
+    assert f"two groups of classes ({split})" in said
+    assert "R2B random ones" in said
+    assert "R2B random ones" not in words(run("transfer", "show", "keys").stdout)
+
+
+def test_the_trend_over_sizes_is_told_first(run, tmp_path):
+    from filterdb.transfer.book import Row
+    from filterdb.transfer.experiments import result_of, runs_of
+    from filterdb.transfer.plan import plan_of
+
+    plan = plan_of({"experiment": "size"})
+    rows = [Row(run, "done", accuracy=0.5 + i % 7 / 50) for i, run in enumerate(runs_of(plan))]
+    (tmp_path / "size.json").write_text(json.dumps(result_of(plan, rows).to_dict()))
+    said = words(run("transfer", "show", "size.json").stdout)
+    assert "In words accuracy with each doubling of the source" in said
+    grid = said.partition("Differences")[2]
+    assert grid.index("each doubling") < grid.index("against those of the largest source")
+
+
+def test_what_needs_torch_after_all_is_told(run, tmp_path, monkeypatch):
+    from filterdb.errors import MissingExtraError
+    from filterdb.transfer.book import PLAN as NAME
+    from filterdb.transfer.book import Book
+
+    assert "Needs no torch, unless runs are still to be done" in words(
+        run("transfer", "show", "--help").stdout
+    )
+    Book(tmp_path)
+    own = PLAN.replace('name = "convmixer", width = 4, depth = 1, kernel = 7', 'name = "mine:net"')
+    assert "mine:net" in own
+    (tmp_path / "mine.py").write_text("net = None\n")
+    (tmp_path / NAME).write_text(own)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert isinstance(run("transfer", "show", tmp_path).exception, MissingExtraError)
+
+
 def test_a_file_and_a_folder_that_holds_one(run_json, tmp_path):
     with results() as folder:
         shutil.copy(folder / "keys.json", tmp_path / "result.json")
@@ -214,8 +253,47 @@ def test_sources_are_rows_and_of_many_only_the_first_control_is_shown(sets, cont
     ]  # fmt: skip
     (grid,) = grids(made)
     assert len(grid.rows) == sets * controls
-    assert set(grid.columns) == set(names)
-    assert grid.rows[0][0] == "s1, against own"
+    assert grid.columns == tuple(f"on {name}" for name in names)
+    assert [name for name, _ in grid.rows[:sets]] == [
+        f"from {name}" if controls == 1 else f"from {name}, against own" for name in names
+    ]
+    assert grid.subject == ("others, against own" if controls == 1 else "others")
+    assert grid.left_out == (("against random",) if controls == 1 else ())
+    for row, (_, cells) in enumerate(grid.rows):
+        assert [place for place, found in enumerate(cells) if found is None] == [row % sets]
+
+
+def test_comparisons_of_one_place_are_told_in_single_rows_and_none_is_lost():
+    made = [compared("x against own", k=1), compared("x against own", k=1),
+            compared("x against own", k=2)]  # fmt: skip
+    others = [compared("x against all", k=k) for k in (1, 2)]
+    (grid,) = grids([*made, *others])
+    assert grid.rows == (("against all", tuple(others)),)
+    assert alone([*made, *others]) == made
+    # The same cell by two questions that differ in a comma.
+    twins = [compared(f"y{comma} against own", k=k) for comma in ("", ",") for k in (1, 2)]
+    assert (grids(twins), alone(twins)) == ([], twins)
+
+
+def test_what_shares_a_question_is_told_apart_by_its_arms(run, tmp_path):
+    told = json.loads(json.dumps(shipped("keys").to_dict()))
+    first = told["comparisons"][0]
+    told["comparisons"].insert(1, {**first, "arm": "another arm", "difference": 0.1234})
+    (tmp_path / "twice.json").write_text(json.dumps(told))
+    said = words(run("transfer", "show", "twice.json").stdout)
+    for one in told["comparisons"][:2]:
+        assert f"{one['question']}: {one['arm']} against {one['control']}" in said
+    assert "+12.3" in said
+
+
+def test_single_comparisons_are_called_by_their_question(run):
+    singles = alone(shipped("matrix").comparisons)
+    said = words(run("transfer", "show", "matrix").stdout)
+    assert len(singles) == 4
+    grid = said.partition("Differences")[2]
+    for one in singles:
+        assert words(one.question) in grid
+    assert grid.index(words(singles[0].question)) < grid.index("from digits"), "the main matter"
 
 
 def test_a_comparison_alone_in_its_question_is_in_no_grid():
@@ -229,10 +307,16 @@ def test_the_first_question_on_what_has_several_controls_leads():
     assert leading(made[2:]) == asked[2:]
 
 
+def test_what_an_experiment_is_about_leads_though_it_has_one_control():
+    made = [compared(question) for question in ("trend", "x against own", "x against all")]
+    assert leading(made) == ["trend", "x against own"]
+
+
 @pytest.mark.parametrize(
     ("labels", "name"),
     [({"cut": 3, "share": 0.5}, "n = 3"), ({"k": 1}, "k = 1"), ({"share": 1 / 16}, "1/16"),
-     ({"share": 1.0}, "1"), ({"how": "depth"}, "by depth"), ({"odd": "x"}, "x"), ({}, "")],
+     ({"share": 1.0}, "1"), ({"how": "depth"}, "by depth"), ({"odd": "x"}, "x"), ({}, ""),
+     ({"source": "a", "target": "b"}, "on b")],
 )  # fmt: skip
 def test_places(labels, name):
     assert column_of(labels) == name

@@ -22,7 +22,7 @@ from filterdb.figures.transfer_forest import MOST_ARMS, Row, accuracy_forest
 from filterdb.figures.transfer_marks import WIDER, Measured, limits
 from filterdb.figures.transfer_matrix import Cell, transfer_matrix
 from filterdb.transfer.comparing import comparison, estimate_share
-from filterdb.transfer.picture import picture_of
+from filterdb.transfer.picture import about, images_of, picture_of
 from filterdb.transfer.results import Coverage, Result, TableRow, read_result
 
 NONE = Measured(None, None, None)
@@ -278,11 +278,50 @@ def test_differences_to_own_are_turned_where_own_is_compared_with_them():
 
 
 def test_an_experiment_without_a_picture_of_its_own_has_the_forest():
-    arms = {"in full": ({}, [0.8, 0.9]), "x": ({}, [0.5, 0.6]), "y": ({}, [])}
-    found = [comparison({0: 0.1}, arm="x", control="in full", question="q")]
-    axes = picture_of(result_of("novel", arms, found)).axes[0]
+    arms = {"in full": ({"filters": "in full"}, [0.8, 0.9]), "x": ({}, [0.5, 0.6]), "y": ({}, [])}
+    axes = picture_of(result_of("novel", arms)).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == [*arms]
     assert axes.lines[0].get_xdata() == pytest.approx([85, 85])
+
+
+def test_the_forest_has_references_by_their_labels_and_no_sources():
+    references = ["in full", "own", "random", "spectrum of own"]
+    arms = {
+        f"arm {filters}": ({"filters": filters, "how": "depth"}, [0.5, 0.52 + 0.01 * place])
+        for place, filters in enumerate(["spectrum of d", "d", *references])
+    }
+    arms["far in full"] = ({"filters": "in full", "source": "far"}, [0.99, 0.999])
+    # What is compared with what says nothing about it.
+    found = [comparison({0: 0.1}, arm="arm own", control=c, question="q") for c in ("arm d",) * 2]
+    axes = picture_of(result_of("donors", arms, found)).axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert sorted(names[:4]) == sorted(f"arm {name}" for name in references)
+    assert names[4:] == ["arm spectrum of d", "arm d"]
+    lines = [line for line in axes.lines if line.get_marker() == "None"]
+    assert sorted(line.get_xdata()[0] for line in lines) == pytest.approx([52, 52.5, 53, 53.5])
+    assert axes.get_xlim()[1] < 80
+
+
+@pytest.mark.parametrize(
+    ("channels", "told"), [(1, "16x16 grey"), (3, "16x16 colour"), (4, "16x16 of 4 channels")]
+)
+def test_what_images_are_is_told(channels, told):
+    assert images_of(16, channels) == told
+
+
+def test_about_has_the_data_and_what_images_are_unless_sets_differ():
+    data = {"spec": "here/cifar10.parquet", "size": 32, "channels": 3}
+    made = result_of("keys", {"a": ({}, [0.5])})
+    assert "on cifar10.parquet (32x32 colour); 1 seed" in about(
+        replace(made, settings={"data": data})
+    )
+    matrix = replace(made, experiment="matrix")
+    for sets, expected in (
+        ({"a": "digits", "b": {"spec": "x"}}, "; images 32x32 colour; 1 seed"),
+        ({"a": "digits", "b": {"spec": "x", "size": 8}}, "; 1 seed"),
+    ):
+        told = about(replace(matrix, settings={"data": data, "matrix": {"sets": sets}}))
+        assert told == expected
 
 
 def test_keys_that_are_kept_are_drawn_along_their_number():

@@ -10,6 +10,9 @@ import pytest
 
 pytest.importorskip("torch")
 
+import torch
+from torch import nn
+
 import filterdb
 from filterdb.errors import TransferError
 from filterdb.keys import load
@@ -113,3 +116,30 @@ def test_other_filters_than_planned_are_refused(told: str) -> None:
     begun(Start("depthwise", filters=told, content=found))
     with pytest.raises(TransferError, match=r"other filters .* than when the run was planned"):
         begun(Start("depthwise", filters=told, content="0" * 16))
+
+
+class Fixed(nn.Module):
+    """Takes images of 12 pixels alone, and uses its layers otherwise than it names them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last, self.first = (nn.Conv2d(2, 2, 3, padding=1, groups=2) for _ in range(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert x.shape[-2:] == (12, 12)
+        return self.last(self.first(x.expand(-1, 2, -1, -1))).mean((2, 3))
+
+
+def test_the_order_of_layers_is_found_with_images_of_the_data() -> None:
+    source, model = Fixed(), Fixed()
+    start = Start("depthwise", first=1, source="there")
+    run = Run("own:net", Data("digits", 12, 1), Budget(1), starts=(start,))
+    before = model.last.weight.detach().clone()
+    (given,) = begin(model, run, {"there": source}.__getitem__)
+    assert [slot.name for slot in given.slots] == ["first"]
+    assert torch.equal(model.first.weight, source.first.weight)
+    assert torch.equal(model.last.weight, before)
+    drawn = replace(run, starts=(replace(start, first=None, how="depth"),))
+    begin(model, drawn, {"there": source}.__getitem__)
+    theirs = {tuple(one.ravel().tolist()) for one in source.last.weight.detach()}
+    assert {tuple(one.ravel().tolist()) for one in model.last.weight.detach()} == theirs

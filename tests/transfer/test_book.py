@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 import filterdb
 from filterdb.errors import SchemaVersionError, StoreError, TransferError
 from filterdb.transfer.beginning import restored, weights_of
-from filterdb.transfer.book import Book, Row
+from filterdb.transfer.book import Book, LeftOut, Row
 from filterdb.transfer.networks.building import build
 from filterdb.transfer.run import Budget, Data, Run, Start
 
@@ -27,7 +27,8 @@ RUN = Run(
 ROW = Row(
     RUN, "done", accuracy=0.5, test_loss=1.25, losses=(2.0, None, 0.1), steps=7, classes=10,
     fingerprints={"given": {"rest": "ab"}}, parameters=3, trainable=2, images=9, seconds=0.25,
-    threads=1, device="cpu", digest="cd", guess=0.3,
+    threads=1, device="cpu", digest="cd", guess=0.3, mirrored=False,
+    left_out={"damaged": LeftOut(4, ("a.png", "b.png", "c.png"))},
     versions={"torch": "2"}, when="2024-01-01T00:00:00+00:00",
 )  # fmt: skip
 
@@ -176,3 +177,13 @@ def fill(book: Book) -> None:
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="Make room, and give the same command again"):
         fill(Book(tmp_path))
+
+
+def test_weights_of_another_run_are_refused(tmp_path: Path) -> None:
+    book = Book(tmp_path)
+    other = replace(RUN, seed=8)
+    path = book.put_weights(other, {"a": np.zeros(3, np.float32)})
+    assert set(book.get_weights(other.id)) == {"a"}
+    path.rename(book.weights_path(RUN.id))
+    with pytest.raises(TransferError, match=f"run {RUN.id}, but of the run {other.id}.*Delete"):
+        book.get_weights(RUN.id)

@@ -20,9 +20,11 @@ from filterdb.transfer.book import Book, Row
 from filterdb.transfer.conditions import conditions
 from filterdb.transfer.donors import donor_filters
 from filterdb.transfer.engine import Step, execute
+from filterdb.transfer.experiments import runs_of
 from filterdb.transfer.loaded import loaded
 from filterdb.transfer.networks.building import build
 from filterdb.transfer.parts import part_of
+from filterdb.transfer.plan import plan_of
 from filterdb.transfer.run import Budget, Data, Run, Start
 
 TINY = {"width": 8, "depth": 3}
@@ -348,9 +350,10 @@ def test_other_images_under_the_same_path_are_refused(tmp_path: Path) -> None:
 
 
 def test_what_was_not_done_alike_is_said(rows: list[Row]) -> None:
-    assert conditions(rows) == ()
+    alike = "Augmented by crops at random; without mirror images: digits B, digits A."
+    assert conditions(rows) == (alike,)
     versions = {**rows[1].versions, "torch": "1.0"}
-    (told,) = conditions(
+    _, told = conditions(
         [*rows[2:], replace(rows[0], threads=2), replace(rows[1], versions=versions)]
     )
     assert "threads 1 (4), 2 (1)" in told
@@ -473,3 +476,110 @@ def test_a_network_without_the_part_is_told() -> None:
         begin(model, run, lambda _: model)
     with pytest.raises(TransferError, match="first 9 depthwise layers"):
         begun(Start("depthwise", first=9, filters="random"))
+
+
+def test_runs_whose_source_came_to_other_filters_are_done_again(tmp_path: Path) -> None:
+    """A source is done again where its weights are gone: copies and draws alike have to follow."""
+    drawn = arm("drawn", Start("depthwise", source=BASE.id, how="pool"))
+    heir = replace(drawn, starts=(Start("depthwise", source=drawn.id),), seed=2, arm="heir")
+    runs = [BASE, OWN, ANB, drawn, heir]
+    before = {row.id: row for row in execute(runs, tmp_path, jobs=1, device="cpu")}
+    book = Book(tmp_path)
+    told: list[Step] = []
+
+    def again() -> dict[str, Row]:
+        told.clear()
+        rows = execute(runs, tmp_path, jobs=1, device="cpu", progress=told.append)
+        return {row.id: row for row in rows}
+
+    # A source that comes to the same bits takes nobody with it; a run that is new asks for it.
+    book.weights_path(BASE.id).unlink()
+    runs.append(replace(PLUS, seed=3))
+    found = again()
+    assert {key: found[key].when for key in (ANB.id, drawn.id, heir.id)} == {
+        key: before[key].when for key in (ANB.id, drawn.id, heir.id)
+    }
+    assert {"done"} == {row.status for row in found.values()}
+    # One that does not does; as if other bits had come of it in another execution...
+    row = found[BASE.id]
+    other = {**row.fingerprints, "trained": {"rest": "other bits"}}
+    book.put(replace(row, fingerprints=other))
+    again()
+    assert {step.row.id for step in told} >= {ANB.id, drawn.id, runs[-1].id}
+    assert OWN.id not in {step.row.id for step in told}
+    # ... or of this one.
+    began = {"sources": {BASE.id: "what it was"}}
+    for key in (ANB.id, drawn.id):
+        row = book.get(key)
+        assert row is not None
+        book.put(replace(row, fingerprints=row.fingerprints | began, accuracy=0.0))
+    book.weights_path(BASE.id).unlink()
+    found = again()
+    assert found[ANB.id].accuracy == before[ANB.id].accuracy
+    assert found[drawn.id].accuracy == before[drawn.id].accuracy
+    assert told[-1].done == told[-1].total == len(runs)
+    assert again() == found
+    assert told == []
+
+
+def test_a_network_of_ones_own_is_another_run_with_other_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "mine_with_other_code.py"
+    path.write_text("from torch import nn\ndef net(classes, channels): ...\n")
+    plan = plan_of({"experiment": "matrix", "network": {"name": "mine_with_other_code:net"}})
+    first = runs_of(plan)[0]
+    assert first.code is not None
+    assert {run.code for run in runs_of(plan)} == {first.code}
+    path.write_text("from torch import nn\ndef net(classes, channels): return nn.Linear(1, 1)\n")
+    assert runs_of(plan)[0].id != first.id
+    (row,) = execute([first], tmp_path / "runs", jobs=1, device="cpu")
+    assert row.status == "failed"
+    assert "mine_with_other_code:net is not the one" in (row.reason or "")
+    assert {run.code for run in runs_of(plan_of({"experiment": "matrix"}))} == {None}
+
+
+def test_passes_of_other_lengths_are_said(rows: list[Row]) -> None:
+    longer = replace(rows[3], steps=1400)
+    told = conditions([rows[0], rows[1], longer])[0]
+    assert told == (
+        f"The budget counts passes: A2B and 1 other arm took {rows[0].steps} steps; base B took "
+        "1,400 steps."
+    )
+    steps = replace(longer.run, budget=replace(BUDGET, steps=1400))
+    assert not any("passes" in one for one in conditions([rows[0], replace(longer, run=steps)]))
+
+
+def test_which_sets_are_mirrored_is_said(tmp_path: Path) -> None:
+    shapes = Run("convmixer", Data("shapes", 8, 1, limit=4), Budget(1), TINY, arm="shapes")
+    digits = replace(shapes, data=replace(A, limit=10), arm="digits")
+    mirrored = replace(digits, data=replace(digits.data, mirror=True))
+    plain = replace(mirrored, budget=Budget(1, augment=False), arm="plain")
+    rows = execute([shapes, digits], tmp_path, jobs=1, device="cpu")
+    told = "Augmented by crops at random; with mirror images: shapes; without mirror images: digits"
+    assert any(one.startswith(told) for one in conditions(rows))
+    rows = execute([mirrored, plain], tmp_path, jobs=1, device="cpu")
+    assert [row.mirrored for row in rows] == [True, False]
+    assert not any("Augmented" in one for one in conditions(rows[1:]))
+
+
+def test_images_that_cannot_be_used_are_said(tmp_path: Path) -> None:
+    pillow = pytest.importorskip("PIL.Image")
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for at in range(6):
+            pixels = rng.integers(0, 256, (8, 8), dtype=np.uint8)
+            pillow.fromarray(pixels).save(tmp_path / "set" / name / f"{at}.png")
+    for at in range(4):
+        (tmp_path / "set" / "a" / f"bad{at}.png").write_bytes(b"no picture")
+    run = Run("convmixer", Data(str(tmp_path / "set"), 8, 1), Budget(1, batch=4), TINY)
+    (row,) = execute([run], tmp_path / "runs", jobs=1, device="cpu")
+    (left_out,) = row.left_out.values()
+    assert (left_out.count, len(left_out.names)) == (4, 3)
+    assert Book(tmp_path / "runs").get(run.id) == row
+    told = [one for one in conditions([row]) if "left out" in one]
+    assert len(told) == 1
+    assert "set: left out, not a picture in a format that is read: 4 (" in told[0]
+    assert "bad0.png" in told[0]

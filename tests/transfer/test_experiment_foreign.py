@@ -182,3 +182,24 @@ def test_selections_from_a_database(tmp_path: Path) -> None:
         runs_of(planned("donors", {"zoo": {"path": path, "where": "nonsense = 3"}}))
     with pytest.raises(TransferError, match="are the same filters"):
         runs_of(planned("donors", {"a": path, "b": path}))
+
+
+def test_dead_filters_are_left_out_and_counted(tmp_path: Path) -> None:
+    weights = decoded(map_file(MOBILENET))
+    name = next(key for key, own in weights.items() if own.ndim == 4 and own.shape[1:] == (1, 3, 3))
+    weights[name] = weights[name].copy()
+    weights[name][:2], weights[name][2] = 1e-4, 0
+    path = tmp_path / "some-dead.safetensors"
+    path.write_bytes(encoded(weights, {}))
+    whole, found = donor(str(MOBILENET), (3, 3)), donor(str(path), (3, 3))
+    assert (whole.dead, found.dead) == (0, 3)
+    assert sum(map(len, found.layers)) == sum(map(len, whole.layers)) - 3
+    assert "dead" not in str(whole)
+    assert str(found).endswith(", without 3 dead filters, of no weight above 0.0001")
+    for key, own in weights.items():
+        if own.ndim == 4:
+            weights[key] = np.zeros_like(own)
+    dead = tmp_path / "dead.safetensors"
+    dead.write_bytes(encoded(weights, {}))
+    with pytest.raises(TransferError, match=r"dead\.safetensors: all of its depthwise 3x3 filters"):
+        runs_of(planned("donors", {"zero": str(dead)}))

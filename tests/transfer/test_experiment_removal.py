@@ -117,3 +117,29 @@ def test_keys_that_cannot_be_taken_out() -> None:
     ):  # fmt: skip
         with pytest.raises(TransferError, match=message):
             runs_of(planned(**options))
+
+
+def test_how_far_ahead_the_key_that_goes_is() -> None:
+    plan = planned(down_to=5)
+    rows, _ = carried_out(plan)
+    (one,) = rounds(plan, rows)
+    assert one.next == 2
+    pairs = [one.values[4][seed] - one.values[2][seed] for seed in plan.seeds]
+    half = 4.30265 * np.std(pairs, ddof=1) / np.sqrt(3)
+    mean = np.mean(pairs)
+    told = " ".join(result_of(plan, rows).sentences)
+    interval = f"({100 * (mean - half):+.1f} to {100 * (mean + half):+.1f}, 3 pairs)"
+    assert f"Against leaving out number 2, the next, that is {100 * mean:+.1f} points " in told
+    assert interval in told
+
+
+def test_keys_that_tie_are_said() -> None:
+    plan = planned(down_to=5)
+    rows = [
+        Row(run, "done", accuracy=0.5 if run.labels.get("without") in (1, 4) else 0.4)
+        for run in runs_of(plan)
+    ]
+    assert [one.removed for one in rounds(plan, rows)] == [4]
+    told = " ".join(result_of(plan, rows).sentences)
+    assert "2 keys tie: of these that of the highest number goes." in told
+    assert "the next, that is" not in told

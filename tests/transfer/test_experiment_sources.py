@@ -32,6 +32,7 @@ def test_a_source_that_learnt_nothing_is_named(
     for sentence in told:
         assert sentence.startswith("The source digits in full learnt next to nothing in 1 of 1 rep")
         assert f"{accuracy:.0%} where guessing has {1 / classes:.0%}" in sentence
+        assert sentence.endswith("may be no better than random ones."), "no claim: no interval"
 
 
 def test_what_guessing_has_is_counted_where_classes_are_of_different_sizes() -> None:
@@ -54,6 +55,14 @@ def test_a_result_says_so() -> None:
     told = [one for one in result_of(plan, rows).sentences if "next to nothing" in one]
     assert len(told) == 1
     assert "shapes in full learnt next to nothing in 3 of 3 repeats" in told[0]
+
+
+def test_a_source_of_a_size_is_called_a_source_once() -> None:
+    plan = plan_of({"experiment": "size"})
+    rows = [Row(run, "done", accuracy=0.1, classes=8) for run in runs_of(plan)]
+    told = [one for one in result_of(plan, rows).sentences if "next to nothing" in one]
+    assert any(one.startswith("The source at 1/16 learnt next to nothing") for one in told)
+    assert not any("source source" in one for one in told)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import filterdb
 from filterdb import keys as keysets
 from filterdb.errors import TransferError
 from filterdb.transfer.experiments import more_of, result_of, runs_of
-from filterdb.transfer.experiments.layers import cuts_of, layers_in
+from filterdb.transfer.experiments.layers import cuts_of, layers_in, network_of
 from filterdb.transfer.options import OPTIONS
 from filterdb.transfer.plan import Plan, plan_of
 from filterdb.transfer.results import Comparison, Result
@@ -375,6 +375,27 @@ def test_sources_of_every_size_get_equally_many_steps() -> None:
     assert {run.data.share for run in sources} == {0.5 / 16, 0.5 / 8, 0.5 / 4, 0.5 / 2, 0.5}
     assert {run.data.spec for run in sources} == {"shapes"}
     # Other images for each seed, and for all sizes of a seed from the same draw.
-    assert {(run.labels["repeat"], run.data.seed) for run in sources} == {(0, 0), (1, 1), (2, 2)}
-    assert {run.data.seed for run in runs if run not in sources} == {0}
+    drawn = {(run.labels["repeat"], run.data.share_seed) for run in sources}
+    assert drawn == {(0, 0), (1, 1), (2, 2)}
+    assert {run.data.share_seed for run in runs if run not in sources} == {None}
+    assert {run.data.seed for run in runs} == {0}
     assert {run.budget.total(images) for run in runs for images in (90, 1437)} == {200}
+
+
+def test_each_depthwise_cut_stands_once_against_the_nearest_of_another_part() -> None:
+    plan = planned(
+        "layers", network={"width": 8, "depth": 3}, layers={"parts": ["depthwise", "regular"]}
+    )
+    result = result_of(plan, [])
+    found = [
+        (one.arm, one.control) for one in result.comparisons if "depthwise against" in one.question
+    ]
+    own, other = (cuts_of(plan)[part] for part in ("depthwise", "regular"))
+    counts = {part: layers_in(network_of(plan, part), part) for part in ("depthwise", "regular")}
+    expected = []
+    for n in sorted({cut for _, cut in own}):
+        gaps = [(abs(cut / counts["regular"] - n / counts["depthwise"]), cut) for _, cut in other]
+        nearest = min(gaps)[1]
+        expected.append((f"depthwise A{n}B less its B", f"regular A{nearest}B less its B"))
+    assert found == expected
+    assert len(found) == len({arm for arm, _ in found}) == 3

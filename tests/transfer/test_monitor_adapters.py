@@ -145,6 +145,9 @@ def test_trainer(tmp_path):
     plain.train()
     states = [one.model.state_dict().values() for one in (plain, watched)]
     assert all(map(torch.equal, *states))
+    watched.train()  # the same model once more: its epochs go on, from the same start
+    assert [record.epoch for record in watch.records] == [0, 2, 3, 4, 6]
+    assert (tmp_path / "records.csv").read_text().count("\n") == 6
     again = TrainerMonitor(initial=before)
     trainer(5, again).train(resume_from_checkpoint=True)
     assert [record.epoch for record in again.records] == [4, 5]

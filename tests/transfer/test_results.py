@@ -141,6 +141,11 @@ def test_many_missing_runs_are_counted_in_words_and_all_named_in_the_coverage() 
     assert len(made.coverage.missing) == 14
 
 
+def test_what_failed_is_named_before_what_is_still_to_come() -> None:
+    made = table({"a": [None] * 14, "b": [0.5]}, **{"b-0": "failed"})
+    assert "15 of 15 runs without an accuracy: b, repeat 0" in sentences(made, [])[-1]
+
+
 @pytest.mark.parametrize("accuracy", [None, math.nan, math.inf])
 def test_done_without_a_number_counts_as_failed(accuracy: float | None) -> None:
     run = Plain("r", "a", {"repeat": 0})
@@ -184,6 +189,12 @@ def test_a_sentence_says_what_is_supported_with_its_interval() -> None:
     for one in found:
         assert points(one) in text  # no claim without its interval
     assert "equal" not in text
+
+
+def test_of_one_comparison_none_is_the_most() -> None:
+    made = table({"c": [0.5, 0.52, 0.54], "a": [0.4, 0.43, 0.44]})
+    found = made.compare("a", "c", "asked")
+    assert sentence("asked", [found]) == f"asked: a loss is supported for {found}."
 
 
 def test_what_is_not_told_apart_is_bounded() -> None:

@@ -13,9 +13,9 @@ import filterdb
 from filterdb import keys
 from filterdb.errors import TransferError
 from filterdb.transfer.beginning import weights_of
-from filterdb.transfer.book import PLAN, Book
+from filterdb.transfer.book import Book
 from filterdb.transfer.engine import execute
-from filterdb.transfer.ingesting import data_name, ingest_runs
+from filterdb.transfer.ingesting import ingest_runs
 from filterdb.transfer.networks.building import build
 from filterdb.transfer.parts import part_of
 from filterdb.transfer.run import Budget, Data, Run, Start
@@ -24,7 +24,7 @@ A, B = (Data("digits", 8, 1, split="halves", group=name, limit=20) for name in "
 BUDGET = Budget(2, batch=32)
 BASES = tuple(
     Run("convmixer", data, BUDGET, {"width": 8, "depth": 2}, seed=seed, arm=f"base {data.group}",
-        labels={"repeat": seed})
+        labels={"repeat": seed}, experiment="layers")
     for data in (A, B) for seed in range(3)
 )  # fmt: skip
 HEIRS = tuple(
@@ -38,7 +38,6 @@ HEIRS = tuple(
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ingest") / "mine"
     execute([*BASES, *HEIRS], folder, jobs=1, device="cpu", keep="epochs")
-    (folder / PLAN).write_text('experiment = "layers"\n')
     return folder
 
 
@@ -60,6 +59,7 @@ def test_every_network_has_its_name_and_its_metadata(folder: Path, database) -> 
         "architecture": "convmixer", "epoch": 2, "experiment": "layers", "arm": "A -> B",
         "repeat": 1, "seed": 10_001, "frozen": "depthwise", "budget": BUDGET.sentence(),
         "began_with": f"depthwise: run {BASES[1].id}",
+        "network_settings": "width=8, depth=2, kernel=3, patch=2",
     }  # fmt: skip
     assert {name: told[name] for name in expected} == expected
     assert told["accuracy"] == pytest.approx(rows[run.id].accuracy)
@@ -96,13 +96,15 @@ def test_shift_keys_basis_and_nearest_apply(database) -> None:
 
 
 def test_what_was_not_kept_is_named(tmp_path: Path) -> None:
-    rows = execute([*BASES[:2], HEIRS[0]], tmp_path / "some", jobs=1, device="cpu")
+    unnamed = [replace(run, experiment="") for run in (*BASES[:2], HEIRS[0])]
+    rows = execute(unnamed, tmp_path / "some", jobs=1, device="cpu")
     found = ingest_runs(tmp_path / "some", tmp_path / "db")
     assert found.files.added == 1
     assert [row.id for row in found.without] == [rows[1].id, rows[2].id]
     assert [one["arm"] for one in found.to_dict()["without_weights"]] == ["base A", "A -> B"]
     (model,) = filterdb.open(tmp_path / "db").models()
-    assert model["name"] == "some/base-A/seed-0"  # without a plan, the folder's name
+    assert model["name"] == "some/base-A/seed-0"  # without an experiment, the folder's name
+    assert model["experiment"] is None
     execute(BASES[1:2], tmp_path / "none", jobs=1, device="cpu")
     with pytest.raises(TransferError, match="--keep last"):
         ingest_runs(tmp_path / "none", tmp_path / "db")
@@ -116,9 +118,9 @@ def test_a_folder_without_an_experiment_is_refused(tmp_path: Path) -> None:
 
 def test_data_have_short_names() -> None:
     data = Data("/data/cifar10.train.parquet", 32, 3)
-    assert data_name(data) == "cifar10"
-    assert data_name(replace(data, split="a=b", group="a", share=0.25)) == "cifar10 a, 0.25 of it"
-    assert data_name(Data("/data/signs/", 32, 3)) == "signs"
+    assert data.name == "cifar10"
+    assert replace(data, split="a=b", group="a", share=0.25).name == "cifar10 a, 0.25 of it"
+    assert Data("/data/signs/", 32, 3).name == "signs"
 
 
 @pytest.mark.parametrize(
@@ -138,3 +140,25 @@ def test_kinds_of_layers_are_those_of_the_parts(name: str, arguments, tmp_path: 
     found = {layer.name.removesuffix(".weight"): layer.kind for layer in layers}
     depthwise = {slot.name for slot in part_of(model, "depthwise")}
     assert {key for key, kind in found.items() if kind == "depthwise"} == depthwise
+
+
+def test_networks_of_two_plans_in_one_folder_are_told_apart(tmp_path: Path) -> None:
+    """They may bear one name, and each keeps the experiment that it was trained for."""
+    first = replace(BASES[0], arm="filters of 1/16 of it", experiment="size")
+    second = replace(first, arguments={"width": 4, "depth": 2}, data=replace(A, limit=10))
+    third = replace(first, seed=5, experiment="matrix", labels={"repeat": 5})
+    execute([first, second, third], tmp_path / "two", jobs=1, device="cpu", keep="last")
+    assert ingest_runs(tmp_path / "two", tmp_path / "db").files.added == 3
+    models = {model["name"]: model for model in filterdb.open(tmp_path / "db").models()}
+    told = "size/filters-of-1-16-of-it/seed-0"
+    names = [f"{told}-{run.id[:8]}" for run in (first, second)]
+    assert set(models) == {*names, "matrix/filters-of-1-16-of-it/seed-5"}
+    one, other = (models[name] for name in names)
+    assert (
+        other["network_settings"]
+        == "width=4, depth=2, kernel=3, patch=2"
+        != one["network_settings"]
+    )
+    assert "limit=10" in other["data_settings"]
+    assert "limit=20" in one["data_settings"]
+    assert {model["experiment"] for model in models.values()} == {"size", "matrix"}

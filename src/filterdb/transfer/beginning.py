@@ -15,8 +15,8 @@ from torch import nn
 from filterdb.errors import TransferError
 from filterdb.transfer.donors import donor
 from filterdb.transfer.networks.building import build
+from filterdb.transfer.networks.code import refuse_changed_code
 from filterdb.transfer.parts import (
-    How,
     Part,
     Slot,
     assign,
@@ -26,7 +26,7 @@ from filterdb.transfer.parts import (
     freeze,
     part_of,
 )
-from filterdb.transfer.run import Run, Start
+from filterdb.transfer.run import Data, How, Run, Start
 
 if TYPE_CHECKING:
     from filterdb.keys import KeySet
@@ -58,15 +58,31 @@ class Given:
     source: str | None = None
 
 
-def slots_of(model: nn.Module, start: Start) -> tuple[Slot, ...]:
+def sample_of(data: Data) -> torch.Tensor:
+    """A black image such as a network of these data takes, ``(1, C, H, W)``."""
+    return torch.zeros(1, data.channels, data.size, data.size)
+
+
+def slots_of(
+    model: nn.Module, start: Start, *, sample: torch.Tensor | None = None
+) -> tuple[Slot, ...]:
     """The layers that a start is about.
+
+    Parameters
+    ----------
+    model
+        The network.
+    start
+        What it begins with.
+    sample
+        As of :func:`~filterdb.transfer.parts.part_of`.
 
     Raises
     ------
     TransferError
         The network has no such layers, or fewer than the cut.
     """
-    slots = part_of(model, cast("Part", start.part))
+    slots = part_of(model, cast("Part", start.part), sample=sample)
     if not slots:
         msg = f"The network has no {start.part} layers, so none can be given filters."
         raise TransferError(msg)
@@ -96,11 +112,11 @@ def begin(model: nn.Module, run: Run, sources: Sources) -> tuple[Given, ...]:
     TransferError
         The filters do not fit, or there are none.
     """
-    given = []
+    given, sample = [], sample_of(run.data)
     for index, start in enumerate(run.starts):
         seed = int(np.random.SeedSequence([run.seed, index]).generate_state(1)[0])
-        slots = slots_of(model, start)
-        source = _write(model, slots, start, sources, seed)
+        slots = slots_of(model, start, sample=sample)
+        source = _write(model, slots, start, sources, seed=seed, sample=sample)
         if start.frozen:
             freeze(slots)
         given.append(Given(start, slots, source))
@@ -108,7 +124,13 @@ def begin(model: nn.Module, run: Run, sources: Sources) -> tuple[Given, ...]:
 
 
 def _write(
-    model: nn.Module, slots: tuple[Slot, ...], start: Start, sources: Sources, seed: int
+    model: nn.Module,
+    slots: tuple[Slot, ...],
+    start: Start,
+    sources: Sources,
+    *,
+    seed: int,
+    sample: torch.Tensor,
 ) -> str | None:
     """Write the filters; the fingerprint of the source's, where they are copies."""
     kind, _, rest = (start.filters or "").partition(":")
@@ -127,14 +149,15 @@ def _write(
         return None
     part = cast("Part", start.part)
     source = sources(start.source or "")
+    theirs = part_of(source, part, sample=sample)
     if start.how is None:
-        copy_part(source, model, part, first=start.first)
+        copy_part(source, model, part, first=start.first, sample=sample)
     else:
-        _draw(source, slots, part, start.how, seed)
+        _draw(theirs, slots, start.how, seed)
     if kind == "spectrum":
         _scramble(slots, seed)
         return None
-    return fingerprint(part_of(source, part)[: start.first]) if start.how is None else None
+    return fingerprint(theirs[: start.first]) if start.how is None else None
 
 
 def _check_content(start: Start, found: str) -> None:
@@ -148,8 +171,8 @@ def _check_content(start: Start, found: str) -> None:
         raise TransferError(msg)
 
 
-def _draw(donor: nn.Module, slots: tuple[Slot, ...], part: Part, how: How, seed: int) -> None:
-    layers = [_values(slot) for slot in part_of(donor, part)]
+def _draw(donors: tuple[Slot, ...], slots: tuple[Slot, ...], how: How, seed: int) -> None:
+    layers = [_values(slot) for slot in donors]
     flat = [values.reshape(-1, *values.shape[2:]) for values in layers]
     fill(slots, assign(flat, slots, how=how, seed=seed))
 
@@ -252,9 +275,10 @@ def restored(run: Run, classes: int, weights: Mapping[str, NDArray[Any]]) -> nn.
     Raises
     ------
     TransferError
-        The weights are not those of such a network.
+        The weights are not those of such a network, or its code has changed.
     """
     data = run.data
+    refuse_changed_code(run.network, run.code)
     model = build(
         run.network, classes=classes, channels=data.channels, size=data.size, **run.arguments
     )

@@ -8,11 +8,12 @@ are complete or not there. No torch.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,8 +33,8 @@ FILE = "runs.sqlite"
 PLAN, RESULT = "effective-plan.toml", "result.json"
 """What the folder has beside it: the plan with every default, and the result as JSON."""
 WEIGHTS = "weights"
-VERSION = 2
-"""Counted up when a column joins: 2 has ``digest`` and ``guess``."""
+VERSION = 3
+"""Counted up when a column joins: 2 has ``digest`` and ``guess``, 3 ``left_out``, ``mirrored``."""
 PATIENCE = 60
 """Seconds to wait for another process that writes."""
 CODES = {
@@ -42,6 +43,14 @@ CODES = {
 }  # fmt: skip
 TYPES = {code: name for name, code in CODES.items()}
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """How many there are that were not used, and the names of the first few."""
+
+    count: int
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +71,8 @@ class Row:
         SHA-256 of filters and of all else, by moment and part: ``"built"`` (the network's own
         random weights), ``"given"`` (after its starts), ``"trained"``; in each ``"depthwise"``,
         or what else :attr:`~filterdb.transfer.run.Start.name` says, and ``"rest"``. In
-        ``"source"``, those of the filters that were copied.
+        ``"source"``, those of the filters that were copied; in ``"sources"``, by the id of each
+        source, :attr:`trained` of its row.
     parameters, trainable
         How many numbers the network has, and how many of them learn.
     classes, guess
@@ -73,6 +83,10 @@ class Row:
     digest
         SHA-256 of the images and labels it was trained and tested on; rows of earlier versions
         have none.
+    left_out
+        Reason -> images (or classes) of the data set that were not used.
+    mirrored
+        Whether images were mirrored in augmentation.
     seconds, threads, device, versions, when
         How long the training took, on what, with which versions, and when it ended (UTC).
     """
@@ -91,6 +105,8 @@ class Row:
     images: int | None = None
     steps: int | None = None
     digest: str | None = None
+    left_out: Mapping[str, LeftOut] = field(default_factory=dict)
+    mirrored: bool | None = None
     seconds: float | None = None
     threads: int | None = None
     device: str | None = None
@@ -103,12 +119,19 @@ class Row:
         return self.run.id
 
     @property
+    def trained(self) -> str:
+        """Fingerprint of the whole trained network; empty where there is none."""
+        told = self.fingerprints.get("trained", {})
+        text = json.dumps(told, sort_keys=True).encode()
+        return hashlib.sha256(text).hexdigest()[:16] if told else ""
+
+    @property
     def finished(self) -> bool:
         """Whether doing it again would come to the same: a failure may pass."""
         return self.status != "failed"
 
 
-JSON = ("losses", "fingerprints", "versions")
+JSON = ("losses", "fingerprints", "left_out", "versions")
 COLUMNS = ("id", "settings", *(each.name for each in fields(Row) if each.name != "run"))
 
 
@@ -155,6 +178,7 @@ class Book:
         """Write a row; one of the same id is replaced."""
         told: dict[str, Any] = {name: getattr(row, name) for name in COLUMNS if name != "settings"}
         told["settings"] = row.run.to_dict()
+        told["left_out"] = {reason: asdict(one) for reason, one in row.left_out.items()}
         for name in (*JSON, "settings"):
             told[name] = json.dumps(told[name])
         marks = ", ".join("?" * len(COLUMNS))
@@ -219,11 +243,20 @@ class Book:
         Raises
         ------
         TransferError
-            They are not there, or damaged.
+            They are not there, damaged, or those of another run.
         """
         path = self.weights_path(run_id)
         try:
-            return decoded(map_file(path))
+            data = map_file(path)
+            told = parse_header(data).get("__metadata__", {}).get("run")
+            if told != run_id:
+                msg = (
+                    f"{path}: these are not the weights of the run {run_id}, but of "
+                    f"{f'the run {told}' if told else 'no run'}. Delete the file: the run is done "
+                    "again."
+                )
+                raise TransferError(msg)
+            return decoded(data)
         except ReadError as error:
             msg = f"{path}: {error.reason} If it is damaged, delete it: its run is done again."
             raise TransferError(msg) from error
@@ -270,8 +303,13 @@ def _bring_up_to_date(connection: sqlite3.Connection) -> None:
 def _row(told: dict[str, Any]) -> Row:
     del told["id"]
     run = Run.from_dict(json.loads(told.pop("settings")))
-    told |= {name: json.loads(told[name]) for name in JSON}
+    told |= {name: json.loads(told[name] or "{}") for name in JSON}
     told["losses"] = tuple(told["losses"])
+    told["left_out"] = {
+        reason: LeftOut(one["count"], tuple(one["names"]))
+        for reason, one in told["left_out"].items()
+    }
+    told["mirrored"] = None if told["mirrored"] is None else bool(told["mirrored"])
     return Row(run=run, **told)
 
 

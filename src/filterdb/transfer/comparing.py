@@ -1,8 +1,13 @@
 """How accuracies are judged: arms in a table, paired differences and their intervals. No training.
 
-Runs that share a repeat (a seed) are paired. The intervals are Student's t over repeats: they
-speak of this network, these data and this budget, with other random weights; not of other images,
-networks or budgets. A run that diverged, failed or is missing is named, and its pair left out.
+Runs that share a repeat (a seed) are paired: they have the same data, and arms that start from
+filters of elsewhere the same random weights and order of images too. Training in full has other
+random numbers than these (a network would else get back the surroundings in which its own filters
+have grown): of its pairs only the data are shared, and pairing them takes out no noise of weights.
+
+The intervals are Student's t over repeats: they speak of this network, these data and this budget,
+with other random weights; not of other images, networks or budgets. A run that diverged, failed or
+is missing is named, and its pair left out.
 """
 
 from __future__ import annotations

@@ -23,6 +23,8 @@ Kernel = tuple[int, int]
 
 KEPT = 8
 """Donors whose filters stay in memory."""
+DEAD = 1e-4
+"""A filter none of whose weights is larger is dead."""
 SHOWN = 6
 """Networks that a sentence names."""
 
@@ -43,6 +45,8 @@ class Donor:
         Names of those that the layers are of.
     left_out
         Layers of that size with values that are not finite.
+    dead
+        Filters that were left out because they do next to nothing (METHODS 3.3, item 1).
     """
 
     spec: str
@@ -50,6 +54,7 @@ class Donor:
     layers: tuple[Filters, ...]
     networks: tuple[str, ...]
     left_out: int = 0
+    dead: int = 0
 
     @property
     def content(self) -> str:
@@ -71,6 +76,9 @@ class Donor:
         )
         if self.left_out:
             told += f", without {counted(self.left_out, 'layer')} whose values are not all finite"
+        if self.dead:
+            no = f"{counted(self.dead, 'dead filter')}, of no weight above {DEAD:g}"
+            told += f"{' and' if self.left_out else ','} without {no}"
         return told
 
 
@@ -89,7 +97,7 @@ def donor(spec: str, kernel: Kernel) -> Donor:
     Raises
     ------
     TransferError
-        There are none; the message has the sizes that there are.
+        There are none (the message has the sizes that there are), or all are dead.
     ReadError, StoreError, QueryError
         The file or the database cannot be read, or the condition is wrong.
     """
@@ -109,12 +117,22 @@ def donor(spec: str, kernel: Kernel) -> Donor:
         msg = f"{path}: none of its depthwise {_size(kernel)} layers has finite values alone."
         raise TransferError(msg)
     whole.sort(key=lambda layer: layer.depth)
+    every = [layer.load().reshape(-1, *kernel) for layer in whole]
+    alive = [layer[np.abs(layer).max(axis=(1, 2)) > DEAD] for layer in every]
+    layers = tuple(layer for layer in alive if len(layer))
+    if not layers:
+        msg = (
+            f"{path}: all of its depthwise {_size(kernel)} filters are dead: none has a weight "
+            f"above {DEAD:g}. Take another donor."
+        )
+        raise TransferError(msg)
     return Donor(
         spec=spec,
         kernel=kernel,
-        layers=tuple(layer.load().reshape(-1, *kernel) for layer in whole),
+        layers=layers,
         networks=tuple(dict.fromkeys(layer.network for layer in whole)),
         left_out=len(mine) - len(whole),
+        dead=sum(map(len, every)) - sum(map(len, layers)),
     )
 
 

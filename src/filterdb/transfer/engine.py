@@ -114,8 +114,8 @@ def execute(
     jobs = jobs or (1 if device != "cpu" else max(available_cores() // threads, 1))
     book = Book(Path(folder))
     wanted = {run.id: run for run in runs}
-    rows, todo = _settled(book, wanted, keep=keep)
-    refuse_changed(rows.values())
+    rows, todo, doubtful = _settled(book, wanted, keep=keep)
+    refuse_changed([*rows.values(), *(row for row, _ in doubtful.values())])
     sources = {source for run in runs for source in run.sources}
     begun, total, earlier = perf_counter(), len({*rows, *todo}), len(rows)
     with pool_for(min(jobs, len(todo)), scheduler if todo else None) as pool:
@@ -125,7 +125,7 @@ def execute(
             return pool.submit(partial(do_run, run, book.folder, device=device, threads=threads,
                                        keep=moments))  # fmt: skip
 
-        for row in _done(todo, rows, book, submit, pool):
+        for row in _done(todo, rows, book, submit, pool, doubtful=doubtful):
             if progress is not None:
                 each = (perf_counter() - begun) / (len(rows) - earlier)
                 progress(Step(row, len(rows), total, each * (total - len(rows))))
@@ -139,14 +139,26 @@ def _moments(run: Run, keep: Keep, sources: Collection[str]) -> Moments | None:
     return keep
 
 
+Doubtful = Mapping[str, tuple[Row, Mapping[str, str]]]
+"""Rows of runs whose sources are done again, with what these were (:attr:`Row.trained`)."""
+
+
 def _settled(
     book: Book, wanted: Mapping[str, Run], *, keep: Keep
-) -> tuple[dict[str, Row], dict[str, Run]]:
-    """Rows of runs that need not be done (again), and the others, sources first."""
+) -> tuple[dict[str, Row], dict[str, Run], Doubtful]:
+    """Rows of runs that need not be done (again), and the others, sources first.
+
+    Among these are the doubtful: they need not be done if their sources come to the same again.
+    """
     told = {row.id: row for row in book.rows()}
 
+    def began_with(row: Row) -> dict[str, str]:
+        """What the sources were; rows of earlier versions do not say, and are believed."""
+        there = {key: told[key].trained if key in told else "" for key in row.run.sources}
+        return there | dict(row.fingerprints.get("sources", {}))
+
     def usable(row: Row | None, moments: Moments | None) -> bool:
-        if row is None or not row.finished:
+        if row is None or not row.finished or _stale(began_with(row), told):
             return False
         if moments is None or row.status == "diverged":
             return True
@@ -178,13 +190,35 @@ def _settled(
                 )
                 raise TransferError(msg)
             stack.append(wanted[key] if row is None or key in wanted else row.run)
+    doubtful: dict[str, tuple[Row, Mapping[str, str]]] = {}
+    while some := [key for key, row in rows.items() if todo.keys() & set(row.run.sources)]:
+        for key in some:
+            row = rows.pop(key)
+            doubtful[key] = row, began_with(row)
+            todo[key] = wanted.get(key, row.run)
+            sources.update(row.run.sources)
     place = {key: at for at, key in enumerate(wanted)}
     order = sorted(todo, key=lambda key: (key not in sources, place.get(key, -1)))
-    return rows, {key: todo[key] for key in order}
+    return rows, {key: todo[key] for key in order}, doubtful
+
+
+def _stale(began_with: Mapping[str, str], rows: Mapping[str, Row]) -> bool:
+    """Whether a run began with other filters than its sources have now."""
+    return any(
+        rows[key].status == "done" and rows[key].trained != trained
+        for key, trained in began_with.items()
+        if key in rows
+    )
 
 
 def _done(
-    todo: Mapping[str, Run], rows: dict[str, Row], book: Book, submit: Submit, pool: Pool
+    todo: Mapping[str, Run],
+    rows: dict[str, Row],
+    book: Book,
+    submit: Submit,
+    pool: Pool,
+    *,
+    doubtful: Doubtful,
 ) -> Iterator[Row]:
     """Do runs whose sources are done, so many at a time; rows are added as they come."""
     waiting = dict(todo)
@@ -195,7 +229,11 @@ def _done(
             if len(flying) >= pool.workers:
                 break
             del waiting[run.id]
-            if reason := _without_source(run, rows):
+            row, began_with = doubtful.get(run.id, (None, {}))
+            if row is not None and not _stale(began_with, rows):
+                rows[run.id] = row
+                yield row
+            elif reason := _without_source(run, rows):
                 rows[run.id] = failed(run, book, reason)
                 yield rows[run.id]
             else:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import csv
 import os
-import tomllib
-from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from filterdb.errors import TransferError
 from filterdb.ingest import IngestResult, Progress, ingest
-from filterdb.transfer.book import FILE, PLAN, Book, Row
+from filterdb.transfer.book import FILE, Book, Row
 from filterdb.transfer.comparing import REPEAT
-from filterdb.transfer.run import Data, Run
+from filterdb.transfer.run import Run
 
 COLUMNS = (
     "training_dataset", "pretraining_dataset", "architecture", "framework", "run", "epoch",
     "experiment", "arm", "repeat", "seed", "accuracy", "frozen", "began_with", "budget",
+    "network_settings", "data_settings",
 )  # fmt: skip
 """What is told of each network. Those that are the catalogue's own keep their meaning there."""
 
@@ -89,13 +89,18 @@ def ingest_runs(
             "--keep last (or epochs)."
         )
         raise TransferError(msg)
-    experiment, sources = _experiment(place), {row.id: row for row in rows}
+    sources = {row.id: row for row in rows}
+    same = Counter(_name(row, place) for row in rows)
     told, names = [], {}
     for row in rows:
         for epoch, path in kept[row.id].items():
             whole = Path(os.path.abspath(path))  # noqa: PTH100  (as ingest has it)
-            told.append({"file": whole} | _described(row, epoch, experiment, sources))
-            names[whole] = _name(row, epoch, experiment)
+            told.append({"file": whole} | _described(row, epoch, sources))
+            name = _name(row, place)
+            # Two plans in one folder may call other networks the same.
+            which = f"-{row.id[:8]}" if same[name] > 1 else ""
+            moment = "" if epoch == len(row.losses) else f"-epoch-{epoch:03}"
+            names[whole] = f"{name}{which}{moment}"
     with TemporaryDirectory() as aside:
         table = Path(aside) / "networks.csv"
         _write(table, told)
@@ -104,38 +109,32 @@ def ingest_runs(
     return IngestedRuns(files, without)
 
 
-def _experiment(folder: Path) -> str:
-    """What the plan in a folder calls its experiment; else the folder's own name."""
-    with suppress(OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
-        told = tomllib.loads((folder / PLAN).read_text(encoding="utf-8"))
-        if isinstance(told.get("experiment"), str):
-            return str(told["experiment"])
-    return folder.resolve().name
+def _name(row: Row, folder: Path) -> str:
+    """What the database calls a network: ``layers/base-A/seed-0``.
 
-
-def _name(row: Row, epoch: int, experiment: str) -> str:
-    """What the database calls a network: ``layers/base-A/seed-0-epoch-003``; without: trained."""
-    arm = "-".join((row.run.arm or row.run.network).replace("->", " to ").split())
-    moment = "" if epoch == len(row.losses) else f"-epoch-{epoch:03}"
-    return f"{experiment}/{arm}/seed-{_repeat(row.run)}{moment}"
+    Rows of earlier versions do not say of which experiment they are: the folder's name has to do.
+    """
+    experiment = row.run.experiment or folder.resolve().name
+    arm = (row.run.arm or row.run.network).replace("->", " to ").replace("/", "-")
+    return f"{experiment}/{'-'.join(arm.split())}/seed-{_repeat(row.run)}"
 
 
 def _repeat(run: Run) -> int:
     return int(run.labels.get(REPEAT, run.seed))
 
 
-def _described(row: Row, epoch: int, experiment: str, sources: dict[str, Row]) -> dict[str, object]:
+def _described(row: Row, epoch: int, sources: dict[str, Row]) -> dict[str, object]:
     """The columns of one network."""
     run = row.run
     given = [sources[key] for key in run.sources if key in sources]
     return {
-        "training_dataset": data_name(run.data),
-        "pretraining_dataset": "; ".join(dict.fromkeys(data_name(one.run.data) for one in given)),
+        "training_dataset": run.data.name,
+        "pretraining_dataset": "; ".join(dict.fromkeys(one.run.data.name for one in given)),
         "architecture": run.network,
         "framework": "torch",
         "run": run.id,
         "epoch": epoch,
-        "experiment": experiment,
+        "experiment": run.experiment,
         "arm": run.arm,
         "repeat": _repeat(run),
         "seed": run.seed,
@@ -145,15 +144,14 @@ def _described(row: Row, epoch: int, experiment: str, sources: dict[str, Row]) -
             f"{start.name}: {start.filters or f'run {start.source}'}" for start in run.starts
         ),
         "budget": run.budget.sentence(),
+        "network_settings": _settings(run.arguments),
+        "data_settings": _settings(asdict(run.data)),
     }
 
 
-def data_name(data: Data) -> str:
-    """What a data set is called in short: ``"cifar10 man-made"``, ``"digits B, 0.25 of it"``."""
-    name = Path(data.spec).name.partition(".")[0] or data.spec
-    group = f" {data.group}" if data.group is not None else ""
-    share = f", {data.share:.3g} of it" if data.share != 1 else ""
-    return f"{name}{group}{share}"
+def _settings(told: Mapping[str, Any]) -> str:
+    """``"depth=2, width=8"``: those that are set."""
+    return ", ".join(f"{key}={value}" for key, value in told.items() if value is not None)
 
 
 def _write(path: Path, rows: Iterable[dict[str, object]]) -> None:

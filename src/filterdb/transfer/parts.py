@@ -26,10 +26,9 @@ from torch import nn
 
 from filterdb.errors import TransferError
 from filterdb.transfer.networks.order import in_forward_order
+from filterdb.transfer.run import How
 
 Part = Literal["depthwise", "pointwise", "regular", "all"]
-
-How = Literal["depth", "pool"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,7 +136,12 @@ def kind(module: nn.Conv2d) -> Part | None:
 
 
 def copy_part(
-    source: nn.Module, target: nn.Module, part: Part, *, first: int | None = None
+    source: nn.Module,
+    target: nn.Module,
+    part: Part,
+    *,
+    first: int | None = None,
+    sample: torch.Tensor | None = None,
 ) -> tuple[Slot, ...]:
     """Copy the weights of a part from one network into another.
 
@@ -152,6 +156,8 @@ def copy_part(
     first
         How many layers of the part, from the image on: the cut ``n`` of Yosinski et al. 2014.
         All of them if not given; both networks then have equally many.
+    sample
+        As in :func:`part_of`, for both.
 
     Returns
     -------
@@ -163,7 +169,7 @@ def copy_part(
     TransferError
         A network has no such part, or not enough of it, or two layers differ in shape.
     """
-    donors, slots = part_of(source, part), part_of(target, part)
+    donors, slots = (part_of(each, part, sample=sample) for each in (source, target))
     for who, found in (("donor", donors), ("target", slots)):
         if not found:
             msg = f"The {who} has no {_layers(part)}, so nothing of the kind can be transferred."

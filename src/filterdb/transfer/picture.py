@@ -11,7 +11,7 @@ from filterdb.figures.transfer_curves import Line, Panel, accuracy_curves
 from filterdb.figures.transfer_forest import Row, accuracy_forest
 from filterdb.figures.transfer_marks import Measured
 from filterdb.figures.transfer_matrix import Cell, transfer_matrix
-from filterdb.transfer.results import Comparison, Result, TableRow
+from filterdb.transfer.results import FULL, OWN, RANDOM, Comparison, Result, TableRow
 from filterdb.words import counted
 
 if TYPE_CHECKING:
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
     from filterdb.figures.style import Style
 
-RANDOM = 5
-"""Number in the palette of what is random: sand."""
+SAND = 5
+"""Number in the palette of what is random."""
 KINDS = {
     "AnB": ("A's filters, frozen (AnB)", 1, False),
     "BnB": ("B's own, frozen (BnB)", 0, False),
-    "RnB": ("random ones, frozen (RnB)", RANDOM, False),
+    "RnB": ("random ones, frozen (RnB)", SAND, False),
     "AnB+": ("A's, learning on (AnB+)", 1, True),
     "BnB+": ("B's own, learning on (BnB+)", 0, True),
 }
 """Kind of an arm of layers -> name, colour, dashed."""
-FULL, FEW = "in full", "few random"
-"""How experiments label a network trained in full, and so many random filters."""
+FEW = "few random"
+"""How experiments label so many random filters."""
 NAMED = {FEW: "as many random filters", "kept": "the keys kept", "drawn": "as many keys drawn"}
 """What lines of the keys are called."""
 
@@ -64,12 +64,29 @@ def about(result: Result) -> str:
     seeds = max((len(row.values) for row in result.table), default=0)
     told = [str(network.get("name", ""))]
     told += [f"{key} {network[key]}" for key in SIZES if key in network]
-    spec = str(data.get("spec", "")).rstrip("/").rpartition("/")[2]
-    where = "" if result.experiment == "matrix" else f" on {spec}"
-    return f"{', '.join(filter(None, told))}{where}; {counted(seeds, 'seed')}"
+    told = [f"{', '.join(filter(None, told))}{_data(result, data)}", counted(seeds, "seed")]
+    return "; ".join(told)
 
 
 SIZES = ("width", "depth", "kernel")
+
+
+def images_of(size: object, channels: object) -> str:
+    """``"16x16 grey"``, ``"32x32 colour"``."""
+    told = "grey" if channels == 1 else "colour" if channels == 3 else f"of {channels} channels"
+    return f"{size}x{size} {told}"
+
+
+def _data(result: Result, data: Mapping[str, object]) -> str:
+    """Name of the data, and of the source of an experiment that has one, and what images are."""
+    options = _table(result.settings.get(result.experiment))
+    spec = str(data.get("spec", "")).rstrip("/").rpartition("/")[2]
+    others = [*map(_table, _table(options.get("sets")).values()), _table(options.get("source"))]
+    told = "" if result.experiment == "matrix" else f" on {spec}"
+    if "size" in data and not any({"size", "channels"} & other.keys() for other in others):
+        images = images_of(data["size"], data.get("channels"))
+        told += f" ({images})" if told else f"; images {images}"
+    return told
 
 
 def _table(told: object) -> Mapping[str, object]:
@@ -112,7 +129,7 @@ def _keys(result: Result, style: Style) -> Figure:
     lines = [
         Line(NAMED.get(name, str(name)),
              {row.labels["k"]: _measured(row) for row in arms if row.labels["filters"] == name},
-             RANDOM if name == FEW else place)
+             SAND if name == FEW else place)
         for place, name in enumerate(names)
     ]  # fmt: skip
     references = {row.arm: _measured(row) for row in result.table if "k" not in row.labels}
@@ -152,7 +169,7 @@ def _matrix(result: Result, style: Style) -> Figure:
 
     references = {
         name: [against_own(source, target) for target in sets]
-        for name, source in (("random filters, frozen", "random"), ("trained in full", FULL))
+        for name, source in (("random filters, frozen", RANDOM), ("trained in full", FULL))
         if any((source, target) in arms for target in sets)
     }
     own = [_measured(arms[target, target]) for target in sets]
@@ -174,18 +191,25 @@ def _cell(found: Comparison | None, sign: float) -> Cell:
 
 
 def _forest(result: Result, style: Style) -> Figure:
-    references = _references(result)
-    rows = [Row(row.arm, _measured(row), row.arm in references) for row in result.table]
+    """References, then what is compared with them.
+
+    Sources are left out: other networks, whose own accuracies would only stretch the axis.
+    """
+    shown = [row for row in result.table if not _is_source(row)]
+    rows = [Row(row.arm, _measured(row), _is_reference(row)) for row in shown]
     return accuracy_forest(
-        rows, title=f"Accuracy by arm: {result.experiment}", about=about(result), style=style
-    )
+        sorted(rows, key=lambda row: not row.reference),
+        title=f"Accuracy by arm: {result.experiment}", about=about(result), style=style,
+    )  # fmt: skip
 
 
-def _references(result: Result) -> set[str]:
-    """Arms that others are compared with, and that are not the main matter themselves."""
-    arms = {one.arm for one in result.comparisons}
-    controls = [one.control for one in result.comparisons]
-    return {name for name in controls if name not in arms or controls.count(name) > 1}
+def _is_source(row: TableRow) -> bool:
+    return row.labels.get("filters") == FULL and "source" in row.labels
+
+
+def _is_reference(row: TableRow) -> bool:
+    """Whether it is of the network itself: in full, its own filters, random ones."""
+    return row.labels.get("filters") in (FULL, OWN, RANDOM, f"spectrum of {OWN}")
 
 
 PICTURES: Mapping[str, Callable[[Result, Style], Figure]] = {

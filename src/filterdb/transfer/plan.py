@@ -16,13 +16,14 @@ import json
 import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from filterdb.errors import TransferError
 from filterdb.transfer.comparing import REPEAT, Table
+from filterdb.transfer.networks.code import code_of
 from filterdb.transfer.networks.registry import checked_arguments
 from filterdb.transfer.options import (
     HOW,
@@ -43,7 +44,8 @@ FEWEST_SEEDS = 3
 """Fewer leave no interval worth the name."""
 AGAIN = 10_000
 """Added to the seed of a run that takes filters of another: with the same random weights a network
-would get back the very surroundings in which its own filters have grown."""
+would get back the very surroundings in which its own filters have grown. Comparisons with training
+in full are paired by their data alone therefore, which makes their intervals wider, not wrong."""
 
 NETWORK: Mapping[str, Any] = {"name": "convmixer", "width": 32, "depth": 4}
 DATA: Mapping[str, Any] = {"spec": "digits", "size": 16, "channels": 1}
@@ -93,13 +95,17 @@ class Plan:
         network: tuple[str, Mapping[str, Any]] | None = None,
         labels: Mapping[str, Any],
     ) -> Run:
-        """One run, with what an arm changes; it has other random weights than its sources."""
+        """One run, with what an arm changes; it has other random weights than its sources.
+
+        So a network trained in full shares the data of its repeat with the arms that have
+        starts, and no random numbers: neither weights nor the order of images.
+        """
         starts = tuple(starts)
         name, arguments = network or (self.network, self.arguments)
         return Run(
             network=name, arguments=arguments, data=data or self.data, budget=self.budget,
             starts=starts, seed=repeat + AGAIN if starts else repeat, arm=arm,
-            labels={**labels, REPEAT: repeat},
+            labels={**labels, REPEAT: repeat}, experiment=self.experiment, code=code_of(name),
         )  # fmt: skip
 
     def result(
@@ -221,9 +227,13 @@ def _checked(plan: Plan) -> Plan:
             raise TransferError(msg)
         names: dict[Data, str] = {}
         for name, told in options.sets.items():
-            same = names.setdefault(data_with(plan.data, told, where=f"matrix.sets.{name}"), name)
+            data = data_with(plan.data, told, where=f"matrix.sets.{name}")
+            same = names.setdefault(replace(data, seed=0), name)
             if same != name:
-                msg = f"matrix.sets.{name} and matrix.sets.{same} are the same data."
+                msg = (
+                    f"matrix.sets.{name} and matrix.sets.{same} are the same data, but perhaps for "
+                    "their seed: images that one is trained on are what the other is tested on."
+                )
                 raise TransferError(msg)
     if isinstance(options, Size):
         data_with(plan.data, options.source, where="size.source")

@@ -13,6 +13,8 @@ from filterdb.errors import TransferError
 from filterdb.transfer.stored import made
 from filterdb.words import counted
 
+FULL, OWN, RANDOM = "in full", "own", "random"
+"""What the arms that others are compared with are labelled, and are called in part."""
 Verdict = Literal["better", "worse", "not told apart"]
 Values = Mapping[int, float]
 """Repeat -> accuracy, or a difference of accuracies."""

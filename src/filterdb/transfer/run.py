@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from filterdb.errors import TransferError
@@ -25,8 +27,10 @@ from filterdb.words import counted
 
 FORMAT = 1
 """Counted up when the same settings come to another outcome."""
-LATER = ("mirror", "held_out", "content")
+LATER = ("mirror", "held_out", "content", "share_seed", "code")
 """Settings that joined after the first ids had been given."""
+NAMES = ("arm", "labels", "experiment")
+"""What a run is called, which is not in its id."""
 HALVES = "halves"
 MOST_FEW = 4096
 """Random filters that stand for keys, at most: as many as a key set may have."""
@@ -83,12 +87,15 @@ class Budget:
                 )
                 raise TransferError(msg)
         counts = (self.epochs, self.batch, 1 if self.steps is None else self.steps)
-        if min(counts) < 1 or not self.rate > 0 or self.decay < 0 or not 0 <= self.warmup <= 1:
+        finite = math.isfinite(self.rate) and math.isfinite(self.decay)
+        if not (
+            finite and min(counts) >= 1 and self.rate > 0 <= self.decay and 0 <= self.warmup <= 1
+        ):
             msg = (
                 f"A training of {self.epochs} epochs (steps={self.steps}) in batches of "
                 f"{self.batch} at the rate {self.rate}, decay {self.decay} and warmup "
-                f"{self.warmup} cannot be done. Counts are 1 or more, the rate is above 0, the "
-                "decay is 0 or more, and the warmup a share in 0..1."
+                f"{self.warmup} cannot be done. Counts are 1 or more, the rate is a number above "
+                "0, the decay one of 0 or more, and the warmup a share in 0..1."
             )
             raise TransferError(msg)
 
@@ -131,13 +138,16 @@ class Data:
     share
         Share of the training images of each class.
     seed
-        Of all that is drawn here.
+        Of all that is drawn here: of a set without a test part of its own, what it is tested on
+        too. Sets that give filters to one another have the same.
     mirror
         Whether a mirror image is of the same class, for augmentation; told by the names of the
         classes if not given (:func:`~filterdb.transfer.data.augment.flips`).
     held_out
         Share of the training images, class by class, that takes the place of the test images: to
         choose by.
+    share_seed
+        Of the share alone, where another one of the same training images is to be drawn.
     """
 
     spec: str
@@ -153,18 +163,33 @@ class Data:
     seed: int = 0
     mirror: bool | None = None
     held_out: float | None = None
+    share_seed: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("classes", "names"):
             value = getattr(self, name)
             _let_be(self, **{name: None if value is None else tuple(value)})
         _let_be(self, spec=str(self.spec), share=float(self.share))
+        if min(self.seed, self.share_seed or 0) < 0:
+            msg = f"{self.spec}: a seed is a whole number of 0 or more, and not {self.seed}."
+            raise TransferError(msg)
+        if not 0 < self.share <= 1:
+            msg = f"{self.spec}: a share of {self.share:g} is none: it lies above 0 and up to 1."
+            raise TransferError(msg)
         if self.group is not None and self.split is None:
             msg = (
                 f"{self.spec}: the group {self.group!r} of no split is asked for. Give the split "
                 "too, such as man-made=airplane,automobile,ship,truck."
             )
             raise TransferError(msg)
+
+    @property
+    def name(self) -> str:
+        """What tables call it in short: ``"cifar10 man-made"``, ``"digits B, 0.25 of it"``."""
+        name = Path(self.spec).name.partition(".")[0] or self.spec
+        group = f" {self.group}" if self.group is not None else ""
+        share = f", {self.share:.3g} of it" if self.share != 1 else ""
+        return f"{name}{group}{share}"
 
     def load(self) -> tuple[Images, Images]:
         """Training and test images.
@@ -179,7 +204,8 @@ class Data:
             names=self.names, limit=self.limit, test_limit=self.test_limit, seed=self.seed,
         )  # fmt: skip
         train, test = self._grouped(train), self._grouped(test)
-        train = fraction(train, self.share, seed=self.seed)
+        seed = self.seed if self.share_seed is None else self.share_seed
+        train = fraction(train, self.share, seed=seed)
         if self.held_out is not None:
             train, test = divided(train, share=self.held_out, seed=self.seed)
         return replace(train, mirror=self.mirror), replace(test, mirror=self.mirror)
@@ -288,8 +314,12 @@ class Run:
         What parts of it begin with, done in this order.
     seed
         Of its random weights, the order of the images and their augmentation.
-    arm, labels
-        What an experiment calls it: they do not decide the outcome, and are not in the id.
+    arm, labels, experiment
+        What an experiment calls it, and itself: they do not decide the outcome, and are not in
+        the id.
+    code
+        Digest of the module that a network of one's own is from, as
+        :func:`~filterdb.transfer.networks.code.code_of` has it.
     """
 
     network: str
@@ -300,6 +330,8 @@ class Run:
     seed: int = 0
     arm: str = ""
     labels: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    experiment: str = ""
+    code: str | None = None
 
     def __post_init__(self) -> None:
         _let_be(self, starts=tuple(self.starts))
@@ -312,7 +344,7 @@ class Run:
     @property
     def id(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of all that decides the outcome."""
-        told = {key: value for key, value in self.to_dict().items() if key not in ("arm", "labels")}
+        told = {key: value for key, value in _said(self.to_dict()).items() if key not in NAMES}
         told["data"] = _said(told["data"])
         told["starts"] = [_said(start) for start in told["starts"]]
         text = json.dumps({"format": FORMAT} | told, sort_keys=True, separators=(",", ":"))

@@ -30,7 +30,8 @@ def sentence(question: str, comparisons: Iterable[Comparison]) -> str:
         some = [found for found in sure if found.verdict == verdict]
         if some:
             most = furthest(some, key=lambda found: found.difference or 0.0)
-            told.append(f"a {name} is supported in {len(some)} of {len(sure)}, most for {most}")
+            many = f"in {len(some)} of {len(sure)}, most " if len(sure) > 1 else ""
+            told.append(f"a {name} is supported {many}for {most}")
     rest = [found for found in sure if found.verdict == "not told apart"]
     if len(rest) == 1:
         told.append(f"neither loss nor gain is supported for {rest[0]}")
@@ -58,7 +59,8 @@ def sentences(table: Table, comparisons: Sequence[Comparison]) -> tuple[str, ...
             "budget alone."
         )
     if table.coverage.missing:
-        missing = table.coverage.missing
+        # What went wrong first: it must not be lost among the runs that are still to come.
+        missing = sorted(table.coverage.missing, key=lambda run: run.status == "not run")
         names = "; ".join(map(str, missing[:SHOWN]))
         more = f"; and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         planned = counted(table.coverage.planned, "run")

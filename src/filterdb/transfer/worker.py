@@ -19,8 +19,11 @@ import numpy as np
 from filterdb._version import __version__
 from filterdb.errors import FilterDBError, StoreError, TransferError
 from filterdb.extras import require
-from filterdb.transfer.book import Book, Row
-from filterdb.transfer.loaded import loaded
+from filterdb.transfer.book import Book, LeftOut, Row
+from filterdb.transfer.data import flips
+from filterdb.transfer.data.images import SHOWN
+from filterdb.transfer.loaded import Loaded, loaded
+from filterdb.transfer.networks.code import refuse_changed_code
 from filterdb.transfer.run import Run
 
 if TYPE_CHECKING:
@@ -81,23 +84,26 @@ def _outcome(
     run: Run, book: Book, device: str, threads: int, keep: Moments | None
 ) -> tuple[Row, Network]:
     """Build, begin, train and test a network; its filters are looked at in between."""
-    from filterdb.transfer.beginning import begin, slots_of
+    from filterdb.transfer.beginning import begin, sample_of, slots_of
     from filterdb.transfer.networks.building import build
     from filterdb.transfer.parts import trainable
     from filterdb.transfer.training import torch_threads, train
 
     data = loaded(run.data)
     classes = len(data.train.classes)
+    refuse_changed_code(run.network, run.code)
     with torch_threads(threads):
         model = build(
             run.network, classes=classes, channels=run.data.channels, size=run.data.size,
             seed=run.seed, **run.arguments,
         )  # fmt: skip
-        slots = {start.name: slots_of(model, start) for start in run.starts}
+        sample = sample_of(run.data)
+        slots = {start.name: slots_of(model, start, sample=sample) for start in run.starts}
         prints = {"built": _fingerprints(model, slots)}
         given = begin(model, run, partial(_source, book))
         prints["given"] = _fingerprints(model, slots)
         prints["source"] = {each.start.name: each.source for each in given if each.source}
+        prints["sources"] = {key: row.trained for key in run.sources if (row := book.get(key))}
         keeper = _Keeper(book, run, model) if keep == "epochs" else None
         trained = train(
             model, data.train, data.test, budget=run.budget, seed=run.seed, device=device,
@@ -122,6 +128,8 @@ def _outcome(
         images=len(data.train),
         steps=trained.steps,
         digest=data.digest,
+        left_out=_left_out(data),
+        mirrored=run.budget.augment and flips(data.train),
         seconds=trained.seconds,
         threads=threads,
         device=device,
@@ -129,6 +137,15 @@ def _outcome(
         when=_now(),
     )
     return row, model
+
+
+def _left_out(data: Loaded) -> dict[str, LeftOut]:
+    """What neither part has; one that was divided says the same twice."""
+    found: dict[str, dict[str, None]] = {}
+    for images in (data.train, data.test):
+        for reason, names in images.left_out.items():
+            found.setdefault(reason, {}).update(dict.fromkeys(names))
+    return {key: LeftOut(len(own), tuple(own)[:SHOWN]) for key, own in found.items()}
 
 
 class _Keeper:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import click
 from filterdb.cli.options import json_option, plot_option
 
 if TYPE_CHECKING:
+    from filterdb.transfer.book import Row
     from filterdb.transfer.engine import Progress, Step
     from filterdb.transfer.plan import Plan
     from filterdb.transfer.results import Result
@@ -107,14 +108,12 @@ def executed(plan: Plan, folder: Path, **how: Any) -> Result:
         :func:`~filterdb.transfer.engine.execute` takes them.
     """
     import json
-    from dataclasses import replace
 
     from filterdb.extras import require
     from filterdb.figures.saving import write_whole
     from filterdb.transfer.book import FILE, PLAN, RESULT, Book
-    from filterdb.transfer.conditions import conditions
     from filterdb.transfer.engine import execute
-    from filterdb.transfer.experiments import check_data, more_of, result_of, runs_of
+    from filterdb.transfer.experiments import check_data, more_of, runs_of
 
     runs = runs_of(plan)
     require("torch", extra="transfer")
@@ -128,10 +127,20 @@ def executed(plan: Plan, folder: Path, **how: Any) -> Result:
         rows = execute(runs, folder, progress=report, **how)
         while more := more_of(plan, rows):
             rows += execute(more, folder, progress=report, **how)
-    result = result_of(plan, rows)
-    result = replace(result, sentences=(*result.sentences, *conditions(rows)))
+    result = result_from(plan, rows)
     write_whole(json.dumps(result.to_dict(), indent=2).encode() + b"\n", folder / RESULT)
     return result
+
+
+def result_from(plan: Plan, rows: Sequence[Row]) -> Result:
+    """What the rows of a book come to, and whether they were done alike."""
+    from dataclasses import replace
+
+    from filterdb.transfer.conditions import conditions
+    from filterdb.transfer.experiments import result_of
+
+    result = result_of(plan, rows)
+    return replace(result, sentences=(*result.sentences, *conditions(rows)))
 
 
 def print_plan(plan: Plan, *, as_json: bool) -> None:

@@ -13,6 +13,7 @@ from filterdb.cli.transfer.doing import carry_out, run_options
 
 if TYPE_CHECKING:
     from filterdb.transfer.plan import Plan
+    from filterdb.transfer.run import Data
 
 HELP = {
     "layers": """Take more and more layers from another network, part by part.
@@ -49,7 +50,8 @@ def short(name: str) -> click.Command:
 
     @click.command(name, help=HELP[name])
     @click.option("--data", metavar="SPEC", help="A folder, file or built-in set (digits, shapes, "
-                  "textures, fractals).  [default: digits]")  # fmt: skip
+                  "textures, fractals). Images are brought to 16x16 grey; --set data.size=32 and "
+                  "--set data.channels=3 change it.  [default: digits]")  # fmt: skip
     @click.option("--network", metavar="NAME", help="convmixer, convnext, mobilenet, resnet, or "
                   "your own as MODULE:FUNCTION.  [default: convmixer]")  # fmt: skip
     @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True,
@@ -71,9 +73,23 @@ def short(name: str) -> click.Command:
     ) -> None:
         tables = {"donors": {"sources": sources_of(donor, where)}} if donor or where else {}
         plan = plan_from(name, settings, data=data, network=network, seeds=seeds, tables=tables)
+        if data is not None:
+            say_images(plan.data, settings)
         carry_out(plan, out or f"transfer-{name}", **how)
 
     return command
+
+
+def say_images(data: Data, settings: tuple[str, ...]) -> None:
+    """Say on stderr what images of one's own are brought to, where that was not asked for."""
+    from filterdb.transfer.picture import images_of
+
+    keys = {"data.size": 32, "data.channels": 3}
+    unsaid = [f"--set {key}={value}" for key, value in keys.items()
+              if not any(told.partition("=")[0].strip() == key for told in settings)]  # fmt: skip
+    if unsaid:
+        told = images_of(data.size, data.channels)
+        click.echo(f"Images are brought to {told}; to change it, e.g. {' '.join(unsaid)}", err=True)
 
 
 def donor_options(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -23,7 +23,8 @@ def show(what: str, *, everything: bool, plot: str | None, as_json: bool) -> Non
 
     A folder whose runs are not all done shows what there is so far. `layers`, `matrix` and `keys`
     name the results that come with the package, where there is no such file or folder. Needs no
-    torch.
+    torch, unless runs are still to be done of a network that is not built in: its layers are not
+    known before it is built.
     """
     from filterdb.cli.output import print_json
     from filterdb.cli.plots import check_plot
@@ -83,12 +84,9 @@ def of_folder(folder: Path) -> Result:
     TransferError
         It holds neither, or they cannot be read.
     """
-    from dataclasses import replace
-
+    from filterdb.cli.transfer.doing import result_from
     from filterdb.errors import TransferError
     from filterdb.transfer.book import FILE, PLAN, RESULT, Book
-    from filterdb.transfer.conditions import conditions
-    from filterdb.transfer.experiments import result_of
     from filterdb.transfer.plan import read_plan
     from filterdb.transfer.results import read_result
 
@@ -105,9 +103,7 @@ def of_folder(folder: Path) -> Result:
             "Name the folder that filterdb transfer was given, or a result.json."
         )
         raise TransferError(msg)
-    rows = Book(folder).rows()
-    result = result_of(read_plan(plan), rows)
-    return replace(result, sentences=(*result.sentences, *conditions(rows)))
+    return result_from(read_plan(plan), Book(folder).rows())
 
 
 def table_of(plan: Path) -> dict[str, Any]:

@@ -18,8 +18,10 @@ ALONE = "Single comparisons"
 STATUSES = ("diverged", "failed", "not run")
 ALONG = {"cut", "k", "share"}
 """Labels of arms that a grid has."""
-CELL, NAME = 15, 18
-"""Columns of the terminal for a cell of a grid, and for the name of its row at least."""
+NAME, BETWEEN = 18, 2
+"""Columns of the terminal for the name of a row of a grid at least, and between its cells."""
+NARROWEST = 14
+"""Columns of a cell: its verdict."""
 
 
 def present(result: Result, *, folder: str | None, everything: bool = False) -> None:
@@ -40,6 +42,8 @@ def present(result: Result, *, folder: str | None, everything: bool = False) -> 
     show(f"[bold]{plain(result.experiment.capitalize())}[/]: {plain(about(result))}; "
          f"{coverage_line(result.coverage)}")  # fmt: skip
     show(plain(result.budget))
+    for line in legend(result):
+        show(f"[dim]{plain(line)}[/]")
     show("\n[bold]In words[/]")
     for sentence in result.sentences if everything else sentences_first(result):
         show_sentence(sentence, result)
@@ -68,6 +72,22 @@ def present_briefly(result: Result) -> None:
     for sentence in sentences_first(result):
         if sentence.startswith(tuple(f"{question}: " for question in main)):
             show_sentence(sentence, result)
+
+
+def legend(result: Result) -> list[str]:
+    """What the names of arms mean, of an experiment whose arms are called by letters."""
+    if result.experiment != "layers":
+        return []
+    options = result.settings.get("layers", {})
+    split, contrast = options.get("split", ""), options.get("contrast", "")
+    groups = "drawn at random" if split == "halves" else str(split)
+    told = [f"A and B learn two groups of classes ({groups}): A the first, B the other."]
+    told.append("A2B: a network for B, of which the first 2 layers of a part are A's, frozen. B2B "
+                "has them from B itself, R2B random ones; with + they learn on. B alone is trained "
+                "in full.")  # fmt: skip
+    if "regular" in options.get("parts", ()):
+        told.append(f"The regular filters are those of a {contrast}.")
+    return told
 
 
 def draw(result: Result, plot: str | None) -> None:
@@ -106,14 +126,16 @@ def show_grids(result: Result) -> None:
     from filterdb.cli.output import show
 
     found = grids(result.comparisons)
-    if found:
+    single = alone(result.comparisons)
+    if found or single:
         show("\n[bold]Differences[/], in points of accuracy, with 95 % intervals")
+    first = single[:1] == list(result.comparisons[:1])  # what the experiment is about
+    if first:
+        show_questions(single)
     for grid in found:
         show_grid(grid)
-    single = alone(result.comparisons)
-    if single:
-        show(f"[bold]{ALONE}[/], in points of accuracy")
-        show_comparisons(single)
+    if not first:
+        show_questions(single)
     controls = {one.control for one in result.comparisons}
     references = [
         row for row in result.table if row.arm in controls and not row.labels.keys() & ALONG
@@ -127,7 +149,10 @@ def show_grid(grid: Grid) -> None:
     """Print a grid in as many tables as the terminal is wide for."""
     from filterdb.cli.output import new_table, plain, show, terminal_width
 
-    fit = max(1, (terminal_width() - NAME) // CELL)
+    every = [one for _, row in grid.rows for one in row if one is not None]
+    widest = max(len(between(one.low, one.high, "{:+.1f}")) for one in every) + BETWEEN
+    longest = min(max(len(name) for name, _ in grid.rows), NAME)
+    fit = max(1, (terminal_width() - longest - BETWEEN) // max(widest, NARROWEST))
     several = -(-len(grid.columns) // -(-len(grid.columns) // fit))  # as many in each table
     for start in range(0, len(grid.columns), several):
         names = [plain(one) for one in grid.columns[start : start + several]]
@@ -138,6 +163,8 @@ def show_grid(grid: Grid) -> None:
             if any(shown):
                 table.add_row(plain(name), *map(cell_of, shown))
         show(table)
+    if grid.left_out:
+        show(f"[dim]Not shown, but with --all: {plain('; '.join(grid.left_out))}.[/]")
 
 
 def cell_of(found: Comparison | None) -> str:
@@ -206,6 +233,24 @@ def show_comparisons(comparisons: Sequence[Comparison]) -> None:
         names = plain(one.arm), plain(one.control)
         table.add_row(*names, *numbers[: len(columns)], verdict)
     show(table)
+
+
+def show_questions(comparisons: Sequence[Comparison]) -> None:
+    """Print a line a comparison, by its question; by its arms where a question has several."""
+    from filterdb.cli.output import new_table, plain, show
+
+    many = Counter(one.question for one in comparisons)
+    table = new_table("", "points", "95 % interval", right=("points", "95 % interval"), fold=("",))
+    for one in comparisons:
+        name = one.question
+        if many[name] > 1:
+            name = f"{name}: {one.arm} against {one.control}"
+        points = "–" if one.difference is None else f"{100 * one.difference:+.1f}"
+        if one.verdict != "not told apart":
+            points = f"[bold {STYLES[one.verdict]}]{one.verdict} {points}[/]"
+        table.add_row(plain(name), points, between(one.low, one.high, "{:+.1f}"))
+    if comparisons:
+        show(table)
 
 
 def percentage(share: float | None) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from types import ModuleType
 
-from filterdb.transfer.comparing import Outcome
+from filterdb.errors import TransferError
+from filterdb.transfer.comparing import REPEAT, Outcome
 from filterdb.transfer.experiments import (
     architectures,
     donors,
@@ -20,11 +21,13 @@ from filterdb.transfer.experiments import (
     removal,
     size,
 )
+from filterdb.transfer.experiments.checking import check_data
 from filterdb.transfer.experiments.sources import learnt_nothing
-from filterdb.transfer.loaded import loaded
 from filterdb.transfer.plan import Plan
 from filterdb.transfer.results import Result
 from filterdb.transfer.run import Run
+
+__all__ = ["EXPERIMENTS", "check_data", "more_of", "result_of", "runs_of", "unfolds"]
 
 EXPERIMENTS: dict[str, ModuleType] = {
     "layers": layers, "matrix": matrix, "architectures": architectures, "donors": donors,
@@ -42,6 +45,14 @@ def runs_of(plan: Plan) -> list[Run]:
         The network and the experiment do not go together.
     """
     runs: list[Run] = EXPERIMENTS[plan.experiment].runs(plan)
+    arms: dict[tuple[str, int], str] = {}
+    for run in runs:
+        if arms.setdefault((run.arm, run.labels[REPEAT]), run.id) != run.id:
+            msg = (
+                f"Two networks of {plan.experiment} would both be called {run.arm!r}. Name the "
+                "sets or sources otherwise."
+            )
+            raise TransferError(msg)
     return runs
 
 
@@ -56,19 +67,6 @@ def more_of(plan: Plan, rows: Iterable[Outcome]) -> list[Run]:
 def unfolds(plan: Plan) -> bool:
     """Whether there are runs that only become known as others are done."""
     return hasattr(EXPERIMENTS[plan.experiment], "more")
-
-
-def check_data(runs: Iterable[Run]) -> None:
-    """Load the data of runs, so that what is wrong with them is said before anything is trained.
-
-    Raises
-    ------
-    TransferError
-        They cannot be loaded, or chosen as asked: a class is not there, or it is one only.
-    """
-    # A share, and what is held out of it, can be taken of any set: it is loaded once.
-    for data in dict.fromkeys(replace(run.data, share=1.0, held_out=None) for run in runs):
-        loaded(data)
 
 
 def result_of(plan: Plan, rows: Iterable[Outcome]) -> Result:

@@ -13,11 +13,8 @@ from filterdb.errors import TransferError
 from filterdb.transfer.comparing import Outcome, Table, tabled
 from filterdb.transfer.experiments.fitting import Network, kernel_of, size
 from filterdb.transfer.experiments.foreign import (
-    FULL,
     LIKE,
-    OWN,
     PART,
-    RANDOM,
     against,
     arm,
     check_names,
@@ -28,7 +25,7 @@ from filterdb.transfer.experiments.foreign import (
 from filterdb.transfer.networks.registry import NETWORKS, checked_arguments
 from filterdb.transfer.options import Architectures
 from filterdb.transfer.plan import Plan
-from filterdb.transfer.results import Comparison, Result
+from filterdb.transfer.results import FULL, OWN, RANDOM, Comparison, Result
 from filterdb.transfer.run import Run, Start
 
 SEPARABLE = ("convmixer", "convnext", "mobilenet")

@@ -14,11 +14,8 @@ from filterdb.transfer.comparing import Outcome, Table, tabled
 from filterdb.transfer.donors import Donor, donor
 from filterdb.transfer.experiments.fitting import kernel_of
 from filterdb.transfer.experiments.foreign import (
-    FULL,
     LIKE,
-    OWN,
     PART,
-    RANDOM,
     against,
     arm,
     check_names,
@@ -29,7 +26,7 @@ from filterdb.transfer.experiments.foreign import (
 )
 from filterdb.transfer.options import DonorFile, Donors
 from filterdb.transfer.plan import Plan, filled
-from filterdb.transfer.results import Comparison, Result
+from filterdb.transfer.results import FULL, OWN, RANDOM, Comparison, Result
 from filterdb.transfer.run import Run, Start
 
 

@@ -60,9 +60,10 @@ def size(kernel: Kernel) -> str:
 
 def _built(network: Network, data: Data) -> set[Kernel]:
     require("torch", extra="transfer")
+    from filterdb.transfer.beginning import sample_of
     from filterdb.transfer.networks.building import build
     from filterdb.transfer.parts import part_of
 
     name, arguments = network
     model = build(name, classes=2, channels=data.channels, size=data.size, **arguments)
-    return {slot.kernel for slot in part_of(model, "depthwise")}
+    return {slot.kernel for slot in part_of(model, "depthwise", sample=sample_of(data))}

@@ -12,11 +12,10 @@ from collections.abc import Iterable, Iterator
 from filterdb.errors import TransferError
 from filterdb.transfer.comparing import Table
 from filterdb.transfer.plan import Plan
-from filterdb.transfer.results import Comparison
+from filterdb.transfer.results import FULL, OWN, RANDOM, Comparison
 from filterdb.transfer.run import How, Run, Start
 
 PART = "depthwise"
-FULL, OWN, RANDOM = "in full", "own", "random"
 BY = {"depth": "by depth", "pool": "from the pool"}
 LIKE = "drawn in the same way"
 

@@ -15,7 +15,7 @@ from filterdb.transfer.comparing import Outcome, Table, tabled
 from filterdb.transfer.experiments.fitting import kernel_of, size
 from filterdb.transfer.options import Keys
 from filterdb.transfer.plan import Plan
-from filterdb.transfer.results import Comparison, Result
+from filterdb.transfer.results import FULL, OWN, RANDOM, Comparison, Result
 from filterdb.transfer.run import Run, Start
 from filterdb.words import counted
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from filterdb.keys import KeySet
 
 PART = "depthwise"
-FULL, OWN, RANDOM, SPECTRUM = "in full", "own", "random", "matched spectrum"
+SPECTRUM = "matched spectrum"
 FEW = "few random"
 CONTROLS = {
     OWN: "own learnt ones, frozen",

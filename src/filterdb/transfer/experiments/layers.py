@@ -15,6 +15,7 @@ from typing import Any
 from filterdb.errors import TransferError
 from filterdb.transfer.comparing import Outcome, Table, comparison, less, tabled
 from filterdb.transfer.data import parse_groups
+from filterdb.transfer.data.choices import REST
 from filterdb.transfer.networks.registry import NETWORKS, checked_arguments
 from filterdb.transfer.options import PARTS, Layers
 from filterdb.transfer.plan import Plan
@@ -22,7 +23,6 @@ from filterdb.transfer.results import Comparison, Result
 from filterdb.transfer.run import HALVES, Data, Run, Start
 
 QUARTERS = (0.25, 0.5, 0.75, 1.0)
-REST = "rest"
 
 Network = tuple[str, Mapping[str, Any]]
 
@@ -105,16 +105,25 @@ def _by_part(plan: Plan, table: Table) -> Iterator[Comparison]:
 
 
 def _between_parts(plan: Plan, table: Table) -> Iterator[Comparison]:
-    """The fall from B in full to AnB, of depthwise layers less that of another part."""
+    """The fall from B in full to AnB, of depthwise layers less that of another part.
+
+    Each cut of the depthwise layers stands against the nearest one of the other part.
+    """
     cuts = cuts_of(plan)
 
     def fall(part: str, cut: int) -> dict[int, float]:
         base = base_arm(plan, part, "B")
         return less(table.values(f"{part} A{cut}B"), table.values(base))
 
+    def shares(part: str) -> dict[int, float]:
+        """The share of the layers that each cut really is, which is a whole number of them."""
+        count = layers_in(network_of(plan, part), part) or cuts[part][-1][1]
+        return {cut: cut / count for _, cut in cuts[part]}
+
     for part in [part for part in cuts if part != "depthwise" and "depthwise" in cuts]:
-        both = zip(cuts["depthwise"], cuts[part], strict=True)
-        for (share, own), (_, cut) in dict.fromkeys(both):
+        real, others = shares("depthwise"), shares(part)
+        for share, own in _once(cuts["depthwise"]):
+            (_, cut) = min((abs(real[own] - other), cut) for cut, other in others.items())
             yield comparison(
                 less(fall("depthwise", own), fall(part, cut)),
                 arm=f"depthwise A{own}B less its B",

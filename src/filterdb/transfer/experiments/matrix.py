@@ -9,17 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from filterdb.transfer.comparing import Outcome, Table, comparison, less, mean_of, tabled
+from filterdb.transfer.experiments.foreign import check_names
 from filterdb.transfer.options import Matrix
 from filterdb.transfer.plan import Plan, data_with
-from filterdb.transfer.results import Comparison, Result
+from filterdb.transfer.results import FULL, RANDOM, Comparison, Result
 from filterdb.transfer.run import Run, Start
-
-RANDOM, FULL = "random", "in full"
 
 
 def runs(plan: Plan) -> list[Run]:
-    """Each set in full, then every source and random filters into every target, seed by seed."""
+    """Each set in full, then every source and random filters into every target, seed by seed.
+
+    Raises
+    ------
+    TransferError
+        A set is called as a control is.
+    """
     options: Matrix = plan.options
+    check_names(options.sets, where="matrix.sets")
     sets = {
         name: data_with(plan.data, told, where=f"matrix.sets.{name}")
         for name, told in options.sets.items()

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from filterdb.errors import TransferError
-from filterdb.transfer.comparing import Outcome, Table, tabled
+from filterdb.transfer.comparing import SAME, Outcome, Table, comparison, less, tabled
 from filterdb.transfer.experiments.fitting import kernel_of, size
-from filterdb.transfer.experiments.keys import FEW, FULL, OWN, PART, random_arm, start_of
+from filterdb.transfer.experiments.keys import FEW, PART, random_arm, start_of
 from filterdb.transfer.options import Removal
 from filterdb.transfer.plan import Plan
-from filterdb.transfer.results import Comparison, Result
+from filterdb.transfer.results import FULL, OWN, Comparison, Result, points
 from filterdb.transfer.run import Run, Start
 from filterdb.words import counted
 
@@ -46,20 +46,29 @@ class Round:
         Numbers of the keys before.
     runs
         With each one of them left out, seed by seed.
-    scores
-        Key -> mean accuracy without it, over the seeds that all have that were done at all; on
+    values
+        Key -> accuracy without it by seed, of the seeds that all have that were done at all; on
         images held out.
+    scores
+        The means of these.
     seeds
-        How many these are.
+        How many seeds these are.
     removed
         The key that is left out from now on; None where it cannot be decided (yet).
     """
 
     left: Numbers
     runs: tuple[Run, ...]
+    values: Mapping[int, Mapping[int, float]]
     scores: Mapping[int, float]
     seeds: int
     removed: int | None
+
+    @property
+    def next(self) -> int | None:
+        """The key that would have gone in the place of the one that goes; None without another."""
+        others = [key for key in self.scores if key != self.removed]
+        return max(others, key=lambda key: (self.scores[key], key), default=None)
 
 
 def runs(plan: Plan) -> list[Run]:
@@ -117,7 +126,8 @@ def _round(plan: Plan, keys: KeySet, left: Numbers, outcomes: Mapping[str, Outco
     }
     settled = bool(scores) and all(run.id in outcomes for run in tried.values())
     removed = max(scores, key=lambda key: (scores[key], key)) if settled else None
-    return Round(left, tuple(tried.values()), scores, len(common), removed)
+    shared = {key: {seed: one[seed] for seed in common} for key, one in values.items() if common}
+    return Round(left, tuple(tried.values()), shared, scores, len(common), removed)
 
 
 def _planned(plan: Plan, rows: Sequence[Outcome]) -> list[Run]:
@@ -200,7 +210,7 @@ def _notes(plan: Plan, rows: Sequence[Outcome]) -> Iterator[str]:
             f"Of {counted(len(one.left), 'key')}, number {one.removed} "
             f"({keys.names[one.removed - 1].text}) goes: without it "
             f"{one.scores[one.removed]:.1%} of the images held out are told right{told} (means "
-            f"over {counted(one.seeds, 'seed')})."
+            f"over {counted(one.seeds, 'seed')}).{_ahead(one)}"
         )
     yield f"Kept of {options.set}: {_told(left)}."
     yield (
@@ -209,6 +219,18 @@ def _notes(plan: Plan, rows: Sequence[Outcome]) -> Iterator[str]:
         "of networks that learnt anew from all training images, on test images that had no part "
         "in the choice. With other seeds other keys may go."
     )
+
+
+def _ahead(one: Round) -> str:
+    """By how much the key that goes is ahead of the next."""
+    if one.removed is None or one.next is None:
+        return ""
+    if one.scores[one.removed] - one.scores[one.next] < SAME:
+        tied = sum(one.scores[one.removed] - score < SAME for score in one.scores.values())
+        return f" {tied} keys tie: of these that of the highest number goes."
+    differences = less(one.values[one.removed], one.values[one.next])
+    found = comparison(differences, arm="", control="", question="")
+    return f" Against leaving out number {one.next}, the next, that is {points(found)}."
 
 
 def _start(plan: Plan, keys: KeySet, numbers: Numbers) -> Start:

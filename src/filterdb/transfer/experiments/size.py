@@ -1,8 +1,8 @@
 """Size: filters of a source that was trained on more or less data (METHODS 3.1, item 4).
 
 All sources are trained for equally many steps, so that it is the number of different images that
-differs, not the training. The images are drawn anew for each seed; a smaller share is part of a
-larger one.
+differs, not the training. What is in a share is drawn anew for each seed; a smaller share is part
+of a larger one. What a set is tested on stays the same throughout.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 
+from filterdb.errors import TransferError
 from filterdb.transfer.comparing import Outcome, Table, comparison, tabled
 from filterdb.transfer.options import Size
 from filterdb.transfer.plan import Plan, data_with
-from filterdb.transfer.results import Comparison, Result
+from filterdb.transfer.results import FULL, OWN, RANDOM, Comparison, Result
 from filterdb.transfer.run import Run, Start
-
-FULL, OWN, RANDOM = "in full", "own", "random"
 
 
 def runs(plan: Plan) -> list[Run]:
@@ -39,8 +39,10 @@ def runs(plan: Plan) -> list[Run]:
         ]
         for share in _shares(plan):
             teacher = plan.run(
-                f"source, {_told(share)}", repeat,
-                data=replace(source, share=share * source.share, seed=source.seed + repeat),
+                f"source at {_told(share)}", repeat,
+                data=replace(
+                    source, share=share * source.share, share_seed=source.seed + repeat
+                ),
                 labels={"filters": FULL, "source_share": share},
             )  # fmt: skip
             start = Start(options.part, source=teacher.id)
@@ -56,11 +58,16 @@ def arm(share: float) -> str:
 
 def _told(share: float) -> str:
     told = Fraction(share).limit_denominator(1000)
-    return f"{told.numerator}/{told.denominator}"
+    return f"{told.numerator}/{told.denominator}" if told else f"{share:g}"
 
 
 def _shares(plan: Plan) -> list[float]:
-    return sorted(set(plan.options.shares))
+    shares = sorted(set(plan.options.shares))
+    for one, other in pairwise(shares):
+        if _told(one) == _told(other):
+            msg = f"size.shares: {one:g} and {other:g} are both {_told(one)} in a table. Give one."
+            raise TransferError(msg)
+    return shares
 
 
 def result(plan: Plan, rows: Iterable[Outcome]) -> Result:

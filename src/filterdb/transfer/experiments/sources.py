@@ -1,4 +1,4 @@
-"""Whether the sources have learnt anything: filters of one that has not are as good as random."""
+"""Whether the sources have learnt anything: filters of one that has not may be as random."""
 
 from __future__ import annotations
 
@@ -51,9 +51,11 @@ def learnt_nothing(runs: Sequence[Run], rows: Iterable[Outcome]) -> Iterator[str
             poor.setdefault(run.arm, []).append((row.accuracy, guess))
     for arm, found in poor.items():
         right, guessed = np.mean(found, axis=0)
+        name = arm if arm.startswith("source ") else f"source {arm}"
         yield (
-            f"The source {arm} learnt next to nothing in {len(found)} of {repeats[arm]} repeats: "
-            f"{right:.0%} where guessing has {guessed:.0%}. Its filters are as good as random ones."
+            f"The {name} learnt next to nothing in {len(found)} of {repeats[arm]} repeats: "
+            f"{right:.0%} where guessing has {guessed:.0%}. Its filters may be no better than "
+            "random ones."
         )
 
 

@@ -92,7 +92,7 @@ def null_shift(summary: Summary, basis: Basis) -> float | None:
 
     Both have as many filters as the layer, and its distribution: its histograms smoothed by
     Silverman's rule, since few filters leave bins empty that their likes would fill. Components
-    are drawn apart from one another, as D takes them. Within a tenth of what fresh uniform, normal
+    are drawn apart from one another, as D takes them. Within a fifth of what fresh uniform, normal
     or trained-like filters have, from 8 to 10,000 of them, and rather above it.
 
     It is conservative: filters that have moved a little resemble their start more than fresh ones

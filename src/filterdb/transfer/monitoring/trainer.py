@@ -55,9 +55,11 @@ class TrainerMonitor(callback_class()):  # type: ignore[misc]
         return self.monitor.records if self.monitor else []
 
     def on_train_begin(self, _args: Any, state: Any, _control: Any, **others: Any) -> None:
-        """Begin."""
-        if state.is_world_process_zero:
-            self.monitor = Monitor(others["model"], epoch=int(state.epoch or 0), **self._settings)
+        """Begin, or go on where the same model is trained again."""
+        model = others["model"]
+        again = self.monitor is not None and self.monitor.model is model
+        if state.is_world_process_zero and not again:
+            self.monitor = Monitor(model, epoch=int(state.epoch or 0), **self._settings)
 
     def on_epoch_end(self, *_: Any, **_others: Any) -> None:
         """Record the epoch."""

@@ -1,8 +1,9 @@
 """What the networks share: their convolutions, the residual connection and the head.
 
 Convolutions pad with zeros to half their kernel, so that a stride of 1 keeps the resolution and
-a stride of 2 halves it, rounded up. None has a bias, because a norm follows each of them: the
-norm takes the scale out of whatever filters a layer is given.
+a stride of 2 halves it, rounded up. None has a bias, because a norm follows each of them. A
+BatchNorm takes out the scale of each filter that a layer is given (but for filters of next to
+nothing, which its epsilon outweighs), a LayerNorm over channels that of all of them together.
 """
 
 from __future__ import annotations

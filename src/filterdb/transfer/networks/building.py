@@ -10,7 +10,7 @@ from torch import nn
 
 from filterdb.errors import TransferError
 from filterdb.transfer.networks.own import from_timm, own
-from filterdb.transfer.networks.registry import NETWORKS, SMALLEST, checked_arguments
+from filterdb.transfer.networks.registry import NETWORKS, check_size, checked_arguments
 
 
 def build(
@@ -79,14 +79,7 @@ def _check_sizes(
     if channels not in (1, 3):
         msg = f"Images have 1 channel (grey) or 3 (colour), not {channels}."
         raise TransferError(msg)
-    least = NETWORKS[name].least_size(given) if name in NETWORKS else SMALLEST
-    if size < least:
-        settings = ", ".join(f"{key}={value}" for key, value in given.items())
-        msg = (
-            f"Images of {size}x{size} are too small for the network {name!r} with {settings}: "
-            f"it takes at least {least}x{least}. Resize them, or take fewer stages."
-        )
-        raise TransferError(msg)
+    check_size(name, given, size)
 
 
 def _try_out(

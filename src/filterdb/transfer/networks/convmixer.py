@@ -13,7 +13,8 @@ def convmixer(
     """Patches, then ``depth`` times a depthwise layer with a residual and a pointwise layer.
 
     Unlike the paper's, the norm comes before the activation, so that the scale of frozen filters
-    does not matter, whoever they come from. Pixels that fill no patch at the right and the lower
+    matters little, whoever they come from: not at all in training, as long as their responses
+    vary by more than the norm's epsilon. Pixels that fill no patch at the right and the lower
     edge are not seen.
     """
     return nn.Sequential(

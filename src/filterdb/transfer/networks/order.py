@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 
 import torch
 from torch import nn
@@ -17,15 +18,16 @@ def in_forward_order(
 ) -> list[tuple[str, nn.Conv2d]]:
     """All convolutions with their names, in the order in which a forward pass first uses them.
 
-    The network is run without gradients, in evaluation mode, on the sample, or on black images of
-    1 or 3 channels and usual sizes. Where all of these fail, the order is that of
-    ``named_modules()``; convolutions that the pass does not reach come last, in that order.
+    The network is run without gradients, in evaluation mode, on the sample, or, without one that
+    it takes, on black images of 1 or 3 channels and usual sizes. Where all of these fail, the
+    order is that of ``named_modules()``; convolutions that the pass does not reach come last, in
+    that order.
     """
     named = {
         module: name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)
     }
     used: dict[nn.Conv2d, None] = {}
-    for images in _samples(model) if sample is None else [sample]:
+    for images in chain(() if sample is None else [sample], _samples(model)):
         used.clear()
         try:
             with _watched(model, named, used):

@@ -156,6 +156,24 @@ def checked_arguments(name: str, given: Mapping[str, object]) -> dict[str, objec
     return {argument: given.get(argument, known[argument].default) for argument in known}
 
 
+def check_size(name: str, given: Mapping[str, Value], size: int) -> None:
+    """Refuse images that are too small for a network.
+
+    Raises
+    ------
+    TransferError
+        They are.
+    """
+    least = NETWORKS[name].least_size(given) if name in NETWORKS else SMALLEST
+    if size < least:
+        settings = ", ".join(f"{key}={value}" for key, value in given.items())
+        msg = (
+            f"Images of {size}x{size} are too small for the network {name!r} with {settings}: "
+            f"it takes at least {least}x{least}. Resize them, or take fewer stages."
+        )
+        raise TransferError(msg)
+
+
 def _nearest(name: str, known: Mapping[str, object]) -> str:
     """A question with the name that may be meant; empty where none is near."""
     close = get_close_matches(name, known, n=1)
