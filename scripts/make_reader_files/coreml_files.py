@@ -42,7 +42,8 @@ def network() -> tuple[object, dict[str, np.ndarray]]:
         "up_grouped": normal(4, 3, 2, 2),  # 2 groups: (out, in/groups, h, w)
     }
     builder = NeuralNetworkBuilder(
-        [("x", datatypes.Array(3, 16, 16))], [("y", datatypes.Array(4, 32, 32))],
+        [("x", datatypes.Array(3, 16, 16))],
+        [("y", datatypes.Array(4, 32, 32))],
         disable_rank5_shape_mapping=True,
     )
 
@@ -59,8 +60,22 @@ def network() -> tuple[object, dict[str, np.ndarray]]:
             kernel = weight.transpose(2, 3, 1, 0)
         bias = more.pop("bias", None)
         builder.add_convolution(
-            name, kernel.shape[2], outs, height, width, more.pop("stride", 1), 1, "same", groups,
-            kernel, bias, bias is not None, input_name=into, output_name=outof, **kind, **more,
+            name,
+            kernel.shape[2],
+            outs,
+            height,
+            width,
+            more.pop("stride", 1),
+            1,
+            "same",
+            groups,
+            kernel,
+            bias,
+            bias is not None,
+            input_name=into,
+            output_name=outof,
+            **kind,
+            **more,
         )
 
     conv("first", "x", "a", arrays["first"], stride=2)
@@ -140,9 +155,7 @@ def program(folder: Path) -> None:
     }  # fmt: skip
     gamma, variance = np.abs(normal(8)) + 0.5, np.abs(normal(8)) + 0.5
 
-    @mb.program(
-        input_specs=[mb.TensorSpec(shape=(1, 3, 16, 16))], opset_version=ct.target.iOS18
-    )
+    @mb.program(input_specs=[mb.TensorSpec(shape=(1, 3, 16, 16))], opset_version=ct.target.iOS18)
     def main(x):
         a = mb.conv(x=x, weight=mb.const(val=weights["w1"], name="w1"), strides=[2, 2],
                     pad_type="same")  # fmt: skip
@@ -162,7 +175,10 @@ def program(folder: Path) -> None:
         if precision is None:
             pipeline = ct.PassPipeline(["common::add_fp16_cast", "common::const_elimination"])
         model = ct.convert(
-            main, convert_to="mlprogram", pass_pipeline=pipeline, skip_model_load=True,
+            main,
+            convert_to="mlprogram",
+            pass_pipeline=pipeline,
+            skip_model_load=True,
             compute_precision=precision or ct.precision.FLOAT16,
             minimum_deployment_target=ct.target.iOS18,
         )
@@ -179,8 +195,12 @@ def program(folder: Path) -> None:
         return mb.conv(x=a, weight=mb.const(val=normal(6, 8, 3, 3), name="w5"))
 
     model = ct.convert(
-        older, convert_to="mlprogram", pass_pipeline=passes, skip_model_load=True,
-        compute_precision=ct.precision.FLOAT32, minimum_deployment_target=ct.target.iOS16,
+        older,
+        convert_to="mlprogram",
+        pass_pipeline=passes,
+        skip_model_load=True,
+        compute_precision=ct.precision.FLOAT32,
+        minimum_deployment_target=ct.target.iOS16,
     )
     compressed(model, folder, target="16")
 
@@ -199,7 +219,8 @@ def compressed(model, folder: Path, *, target: str) -> None:
         ways["int4"] = (cto.linear_quantize_weights, cto.OpLinearQuantizerConfig(
             mode="linear_symmetric", dtype="int4", granularity="per_channel", **op))  # fmt: skip
         ways["palette3"] = (cto.palettize_weights, cto.OpPalettizerConfig(
-            mode="uniform", nbits=3, granularity="per_grouped_channel", group_size=4, **op))  # fmt: skip
+            mode="uniform", nbits=3, granularity="per_grouped_channel", group_size=4,
+            **op))  # fmt: skip
     for name, (function, config) in ways.items():
         small = function(model, cto.OptimizationConfig(global_config=config))
         save(small, folder / f"{name}_{target}.mlpackage")

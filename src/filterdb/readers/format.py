@@ -22,11 +22,14 @@ class Format:
         For people: ``"PyTorch checkpoint (zip)"``.
     suffixes
         Usual file names, only to be shown: the content decides.
+    reads
+        What is read of it, a clause for the table of formats.
     """
 
     name: str
     title: str
     suffixes: tuple[str, ...]
+    reads: str = ""
 
 
 @dataclass(frozen=True, slots=True)

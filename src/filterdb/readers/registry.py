@@ -1,7 +1,14 @@
-"""Which formats there are, and which one a file is: the content decides, never the suffix."""
+"""Which formats there are, and which one a file is: the content decides, never the suffix.
+
+Other packages add readers as entry points of the group ``filterdb.readers``, each the name of a
+module with ``FORMAT``, ``matches`` and ``read``. They are asked after the readers here, and one
+that does not work is left out with a warning.
+"""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
@@ -35,10 +42,18 @@ READERS = (
     "openvino.network",
     "darknet.network",
     "katago",
+    "flax.serialised",
+    "flax.orbax",
+    "paddle.parameters",
+    "paddle.inference",
     "pickled_arrays",
     "tfjs.model_file",
+    "sharded",
     "archives.archive",
 )
+
+GROUP = "filterdb.readers"
+"""The group of entry points under which other packages register readers."""
 
 
 @cache
@@ -47,9 +62,58 @@ def load_reader(module: str) -> Reader:
     return cast("Reader", import_module(f"filterdb.readers.{module}"))
 
 
+@cache
+def registered() -> tuple[Reader, ...]:
+    """The readers of other packages, by name; those that do not work are left out."""
+    return tuple(found_elsewhere())
+
+
+def found_elsewhere() -> Iterator[Reader]:
+    """Import the readers of other packages, warning of each that is none."""
+    from importlib.metadata import entry_points
+
+    taken = {load_reader(module).FORMAT.name for module in READERS}
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
+        try:
+            reader = entry.load()
+            known = reader.FORMAT
+            if not (isinstance(known, Format) and callable(reader.matches)):
+                msg = "it has no FORMAT or no matches"
+                raise TypeError(msg)  # noqa: TRY301
+            if known.name in taken or not callable(reader.read):
+                msg = f"its format {known.name!r} has a reader already, or it has no read"
+                raise TypeError(msg)  # noqa: TRY301
+        except Exception as error:
+            left_out(entry.value, error)
+            continue
+        taken.add(known.name)
+        yield reader
+
+
+def left_out(what: str, error: Exception) -> None:
+    """Warn of a reader of another package that does not work."""
+    warnings.warn(
+        f"The reader {what!r}, which another package registers, is left out: "
+        f"{type(error).__name__}: {error!s:.200}. Update or remove that package.",
+        stacklevel=2,
+    )
+
+
+def claimed_elsewhere(head: Head) -> Reader | None:
+    """The first reader of another package that takes a file."""
+    for reader in registered():
+        try:
+            if reader.matches(head):
+                return reader
+        except Exception as error:
+            left_out(reader.FORMAT.name, error)
+    return None
+
+
 def readable() -> tuple[Format, ...]:
     """All formats that can be read, in order of detection."""
-    return tuple(load_reader(module).FORMAT for module in READERS)
+    ours = (load_reader(module).FORMAT for module in READERS)
+    return (*ours, *(reader.FORMAT for reader in registered()))
 
 
 def identify(head: Head) -> Reader | Recognised | None:
@@ -64,6 +128,9 @@ def identify(head: Head) -> Reader | Recognised | None:
         reader = load_reader(module)
         if reader.matches(head):
             return reader
+    other = claimed_elsewhere(head)
+    if other is not None:
+        return other
     return next((known for known in RECOGNISED if known.matches(head)), None)
 
 

@@ -1,0 +1,1 @@
+"""Core ML: neural networks, and ML programs with their weights, read by field number."""

@@ -1,0 +1,1 @@
+"""JAX: parameters that Flax serialised as MessagePack, and checkpoints of Orbax."""

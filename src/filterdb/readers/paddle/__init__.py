@@ -1,0 +1,1 @@
+"""PaddlePaddle: pickled parameters, and networks saved for inference."""
