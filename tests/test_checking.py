@@ -17,7 +17,7 @@ from networks import network, save
 
 KEYS = ["name", "index", "kernel", "kind", "out_channels", "in_per_group", "groups", "n_filters",
         "sparsity", "variance_entropy", "randomness_threshold", "entropy_ratio", "orthogonality",
-        "verdict", "reason"]  # fmt: skip
+        "verdict", "reason", "zeros", "weight_state", "state_evidence"]  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["healthy", "random", "sparse", "low diversity"])

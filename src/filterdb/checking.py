@@ -18,7 +18,9 @@ from filterdb.stats.quality import LayerQuality, layer_quality
 from filterdb.stats.sparsity import SPARSITY_EPS
 from filterdb.stats.summary import LayerSummary
 from filterdb.stats.verdict import DEFAULT_THRESHOLDS, Thresholds, layer_verdict, model_verdict
+from filterdb.stats.zeros import Zeros, count_zeros
 from filterdb.threads import map_in_threads
+from filterdb.variant import Weights, count_states
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,12 +49,15 @@ class LayerCheck:
         healthy | sparse | low diversity | random | undecided | undefined | invalid.
     reason
         Why, in words and numbers.
+    zeros
+        Weights that are exactly 0.
     """
 
     layer: ConvLayer
     quality: LayerQuality
     verdict: str
     reason: str
+    zeros: Zeros
 
     def to_dict(self) -> dict[str, Any]:
         """The layer as in the JSON of ``filterdb check``; undefined numbers are None."""
@@ -69,6 +74,9 @@ class LayerCheck:
             **{name: getattr(self.quality, name) for name in MEASURES},
             "verdict": self.verdict,
             "reason": self.reason,
+            "zeros": asdict(self.zeros),
+            "weight_state": layer.state,
+            "state_evidence": layer.evidence,
         }
 
 
@@ -107,6 +115,11 @@ class Check:
             "filters": self.file.n_filters,
         }
 
+    @property
+    def weights(self) -> dict[str, Any]:
+        """Which weights were asked for, and how many layers there are of each state."""
+        return {"asked": self.file.weights, **(self.file.states or count_states(self.file.layers))}
+
     def to_dict(self) -> dict[str, Any]:
         """The check as in the JSON of ``filterdb check``."""
         return {
@@ -115,6 +128,7 @@ class Check:
             "verdict": self.verdict,
             "reasons": list(self.reasons),
             "coverage": self.coverage,
+            "weights": self.weights,
             "degenerate_share": self.degenerate_share,
             "notes": list(self.file.notes),
             "skipped": [asdict(item) for item in self.file.skipped],
@@ -162,7 +176,12 @@ def shown(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def check(source: Source, *, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> Check:
+def check(
+    source: Source,
+    *,
+    thresholds: Thresholds = DEFAULT_THRESHOLDS,
+    weights: Weights = "stored",
+) -> Check:
     """Measure every convolution layer of a network and say which are healthy.
 
     Parameters
@@ -171,6 +190,8 @@ def check(source: Source, *, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> Che
         Whatever :func:`filterdb.read` takes: a path, a mapping, a live module.
     thresholds
         Where the verdicts change; see :class:`~filterdb.stats.verdict.Thresholds`.
+    weights
+        As :func:`filterdb.read` takes them.
 
     Returns
     -------
@@ -182,7 +203,7 @@ def check(source: Source, *, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> Che
     ReadError
         The source could not be read.
     """
-    return check_model(read(source), thresholds=thresholds)
+    return check_model(read(source, weights=weights), thresholds=thresholds)
 
 
 def check_model(
@@ -238,4 +259,4 @@ def check_layer(
         moments = summary.clean.raw, summary.sparse.raw
     quality = layer_quality(weights, sparsity_eps=thresholds.sparsity_eps, moments=moments)
     verdict = layer_verdict(quality, layer.kernel, thresholds)
-    return LayerCheck(layer, quality, verdict.name, verdict.reason)
+    return LayerCheck(layer, quality, verdict.name, verdict.reason, count_zeros(weights))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from operator import index
 from typing import TYPE_CHECKING, Any, Self, SupportsIndex
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Self, SupportsIndex
 from filterdb.errors import DamagedStoreError, ModelNotFoundError
 from filterdb.questions import Questions
 from filterdb.store import connection
+from filterdb.store.folded import weight_states
+from filterdb.store.inferred import all_inferred, provenance
 from filterdb.store.query import Row, reading, select_layers, select_models
 from filterdb.store.totals import totals
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from filterdb.ingest import IngestResult, Progress
+    from filterdb.ingest.setting import SetResult
     from filterdb.published.exporting import ExportResult
     from filterdb.published.importing import ImportResult
     from filterdb.store.verify import VerifyResult
@@ -74,6 +77,7 @@ class Database(Questions):
         paths: PathLike | Iterable[PathLike],
         *,
         metadata: PathLike | None = None,
+        infer: bool = True,
         jobs: int | None = None,
         progress: Progress | None = None,
     ) -> IngestResult:
@@ -85,6 +89,8 @@ class Database(Questions):
             Files and folders of checkpoints.
         metadata
             CSV keyed by file name or path; unknown columns are kept.
+        infer
+            Take what the files say of themselves where the metadata has no word.
         jobs
             Number of processes; the available cores if not given.
         progress
@@ -104,7 +110,47 @@ class Database(Questions):
         """
         from filterdb.ingest import ingest
 
-        return ingest(self.path, paths, metadata=metadata, jobs=jobs, progress=progress)
+        return ingest(
+            self.path, paths, metadata=metadata, infer=infer, jobs=jobs, progress=progress
+        )
+
+    def set(
+        self,
+        values: Mapping[str, Any] | PathLike,
+        *,
+        model: str | int | None = None,
+        where: str | None = None,
+    ) -> SetResult:
+        """Say something of models: of some the same, or of each what a CSV has.
+
+        Parameters
+        ----------
+        values
+            Column -> value, ``{"task": "segmentation"}``; an empty text or None empties the
+            column. Or a CSV as :meth:`template` writes it.
+        model
+            Name, number, beginning of the file's hash, or a wildcard (``"resnet*"``).
+        where
+            SQL expression over the columns of the models, instead of ``model``.
+
+        Raises
+        ------
+        ModelNotFoundError
+            There is no such model.
+        MetadataError
+            A column is what filterdb itself keeps; the CSV cannot be read.
+        """
+        from filterdb.ingest.setting import chosen_models, set_from_table, set_values
+
+        if isinstance(values, Mapping):
+            return set_values(self.path, chosen_models(self.path, model, where=where), values)
+        return set_from_table(self.path, values)
+
+    def template(self, out: PathLike, *, where: str | None = None, force: bool = False) -> int:
+        """Write the CSV that users fill in; see :func:`filterdb.ingest.setting.template`."""
+        from filterdb.ingest.setting import template
+
+        return template(self.path, out, where=where, force=force)
 
     def import_dataset(
         self, dataset: PathLike, *, jobs: int | None = None, progress: Progress | None = None
@@ -144,6 +190,10 @@ class Database(Questions):
     def models(self, where: str | None = None) -> list[Row]:
         """Models, in the order in which they joined: the catalogue's columns, lists as lists.
 
+        Of each, ``weight_states`` counts the layers that are raw, folded, ...; ``inferred`` says
+        which values are not the user's own but the file's, and ``own_words`` how the user wrote
+        what the vocabulary calls otherwise.
+
         Parameters
         ----------
         where
@@ -155,7 +205,15 @@ class Database(Questions):
             The expression is not valid; the message lists the columns.
         """
         rows = select_models(self.path, where)
-        return [row | {name: _listed(row[name]) for name in JSON_COLUMNS} for row in rows]
+        told = all_inferred(self.path)
+        states = weight_states(self.path)
+        return [
+            row
+            | {name: _listed(row[name]) for name in JSON_COLUMNS}
+            | {"weight_states": states.get(row["id"], {})}
+            | provenance(told.get(row["id"], {}))
+            for row in rows
+        ]
 
     def layers(
         self,

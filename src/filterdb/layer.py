@@ -6,7 +6,7 @@ A reader yields :class:`Contents`: named :class:`Tensor` s, unread until asked f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -100,6 +100,9 @@ class Tensor:
     scheme
         How quantised values stand for real ones, ``"per-channel, affine"``; empty where they are
         not quantised.
+    identity
+        Equal for tensors that are one and the same array under two names (tied weights); ``None``
+        where the format does not say.
     """
 
     name: str
@@ -108,6 +111,7 @@ class Tensor:
     load: Loader = field(repr=False, compare=False)
     conv: Convolution | None = None
     scheme: str = ""
+    identity: Hashable = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +251,11 @@ class ModelFile:
         As in :class:`Contents`.
     layers, skipped
         The convolution layers, and every other candidate with its reason.
+    weights
+        What the layers' weights are: ``"stored"``, ``"raw"`` or ``"folded"``.
+    states
+        State of the stored weights -> number of layers, those included that were left out
+        because their weights cannot be given as asked for.
     """
 
     source: str
@@ -257,6 +266,8 @@ class ModelFile:
     notes: tuple[str, ...] = ()
     companions: tuple[Path, ...] = ()
     statements: tuple[Statement, ...] = ()
+    weights: str = "stored"
+    states: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def n_filters(self) -> int:

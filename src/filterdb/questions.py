@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from filterdb.population.preset import Scanning
     from filterdb.population.shift_matrix import ShiftMatrix
     from filterdb.stats.basis import Basis
+    from filterdb.variant import Weights
 
 
 class Questions:
@@ -30,6 +31,7 @@ class Questions:
         *,
         kernel: tuple[int, int] | None = None,
         drop_sparse: bool = False,
+        weights: str = "stored",
         **columns: Any,
     ) -> Population:
         """Choose a population: the filters of one size in the layers that meet a condition.
@@ -42,6 +44,9 @@ class Questions:
             Height and width; 3x3 if not given and there, else the size with the most filters.
         drop_sparse
             Leave out the filters that are sparse within their layer.
+        weights
+            ``"stored"``, ``"raw"`` (no layer that a batch normalisation is folded into) or
+            ``"folded"`` (layers times the one that follows).
         **columns
             Further conditions: ``task="segmentation"``; a list is any of its values.
 
@@ -60,7 +65,9 @@ class Questions:
 
         known = axis_columns(self.path) if columns else None
         chosen = condition(where, columns, known=known)
-        return Population(self.path, chosen, kernel=kernel, drop_sparse=drop_sparse)
+        return Population(
+            self.path, chosen, kernel=kernel, drop_sparse=drop_sparse, weights=weights
+        )
 
     def basis(self, where: str | None = None, **choice: Any) -> Basis:
         """Principal components of a population, from the catalogue alone.
@@ -186,13 +193,15 @@ class Questions:
 
         return read_bases(self.path)
 
-    def diff(self, a: str | int, b: str | int) -> Diff:
+    def diff(self, a: str | int, b: str | int, *, weights: Weights = "stored") -> Diff:
         """Two models side by side, layer by layer; see :func:`filterdb.diff`.
 
         Parameters
         ----------
         a, b
             Names, numbers, or beginnings of the files' hashes.
+        weights
+            As :meth:`select` takes them.
 
         Raises
         ------
@@ -202,9 +211,8 @@ class Questions:
         from filterdb.comparing import diff
         from filterdb.store.stored_model import stored_model
 
-        return diff(
-            stored_model(self.path, self._number(a)), stored_model(self.path, self._number(b))
-        )
+        one, other = (stored_model(self.path, self._number(model)) for model in (a, b))
+        return diff(one, other, weights=weights)
 
     def _number(self, model: str | int) -> int:
         from filterdb.store.naming import resolve

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from filterdb.layer import (
     Contents,
     ConvLayer,
+    Convolution,
     DepthSource,
     Loader,
     ModelFile,
@@ -26,6 +27,8 @@ from filterdb.layer import (
     Tensor,
 )
 from filterdb.neighbours import Role, infer_roles
+from filterdb.norms import Bare, Paired, norms_of
+from filterdb.readers.adapters import REASON, is_factor
 from filterdb.readers.layout import transposed_to_out_first
 
 WEIGHT_SUFFIX = re.compile(r"[./](weight|kernel|W|w)(:0)?$")
@@ -33,6 +36,8 @@ NOT_WEIGHTS = re.compile(
     r"(.*_)?(bias|beta|gamma(_?\d+)?|running_mean|running_var|mask|grid|mean|std|"
     r"(anchor|pos_embed|relative_position)\w*)(:0)?"
 )
+LIVE = "torch-module"
+"""The format whose layers state what they are, but not what follows them."""
 LONGEST_NAME = 200
 """Characters at the end of a name that are looked at: a name is no place to spend time on."""
 
@@ -64,8 +69,15 @@ def assign_roles(contents: Contents, source: str) -> ModelFile:
     roles = infer_roles(weights, contents.tensors)
     placed = place(weights)
     names = layer_names(weights)
+    paired = pair_with_norms(weights, roles, contents)
     layers = [
-        conv_layer(tensor, names[tensor.name], roles[tensor.name], placed[tensor.name])
+        conv_layer(
+            tensor,
+            names[tensor.name],
+            roles[tensor.name],
+            where=placed[tensor.name],
+            paired=paired.get(tensor.name),
+        )
         for tensor in sorted(weights, key=lambda tensor: placed[tensor.name].index)
     ]
     return ModelFile(
@@ -76,6 +88,7 @@ def assign_roles(contents: Contents, source: str) -> ModelFile:
         producer=contents.producer,
         notes=contents.notes,
         companions=contents.companions,
+        statements=contents.statements,
     )
 
 
@@ -97,6 +110,8 @@ def why_not(tensor: Tensor) -> str | None:
         return None
     if "parametrizations." in tensor.name[-LONGEST_NAME:]:
         return "a part of a parametrised weight whose rule is not followed"
+    if is_factor(tensor.name):
+        return REASON
     if NOT_WEIGHTS.fullmatch(re.split(r"[./]", tensor.name[-LONGEST_NAME:])[-1]):
         return f"4-D of shape {shape}, but by its name a parameter that is no filter"
     if not tensor.name.endswith("weight") and (shape[0], *shape[2:]) == (1, 1, 1) and shape[1] > 1:
@@ -142,19 +157,35 @@ def layer_names(weights: Sequence[Tensor]) -> dict[str, str]:
     return {name: stem if count[stem] == 1 else name for name, stem in short.items()}
 
 
-def conv_layer(tensor: Tensor, name: str, role: Role, where: Place) -> ConvLayer:
+def pair_with_norms(
+    weights: Sequence[Tensor], roles: Mapping[str, Role], contents: Contents
+) -> dict[str, Paired]:
+    """Tensor name -> state and norm of those weights whose reader says nothing of them."""
+    position = {tensor.name: at for at, tensor in enumerate(contents.tensors)}
+    bare = []
+    for tensor in weights:
+        if tensor.conv is not None and contents.format != LIVE:  # its reader knows better
+            continue
+        role = roles[tensor.name]
+        out, per_group, *_ = out_first(tensor, role)
+        inputs = None if role.groups is None else per_group * role.groups
+        bare.append(Bare(tensor.name, position[tensor.name], inputs, out))
+    return norms_of(bare, contents.tensors, epsilons=contents.epsilons)
+
+
+def conv_layer(
+    tensor: Tensor, name: str, role: Role, *, where: Place, paired: Paired | None = None
+) -> ConvLayer:
     """One layer from its tensor, role and place; a transposed one turned to output-first."""
     conv = tensor.conv
-    out, per_group, height, width = tensor.shape
     load = tensor.load
     if role.kind == "transposed" and conv is None:
-        groups = role.groups or 1
-        out, per_group = per_group * groups, out // groups
-        load = partial(load_transposed, tensor.load, groups)
+        load = partial(load_transposed, tensor.load, role.groups or 1)
+    known = paired or conv or Convolution()
     return ConvLayer(
         name=name,
         index=where.index,
-        shape=(out, per_group, height, width),
+        shape=out_first(tensor, role),
         kind=role.kind,
         kind_reason=role.reason,
         groups=role.groups,
@@ -165,7 +196,20 @@ def conv_layer(tensor: Tensor, name: str, role: Role, where: Place) -> ConvLayer
         conv_depth_norm=where.depth_norm,
         depth_source=where.source,
         load=load,
+        state=known.state,
+        evidence=known.evidence or "the file does not say what follows it",
+        norm=known.norm,
+        scheme=tensor.scheme,
     )
+
+
+def out_first(tensor: Tensor, role: Role) -> tuple[int, int, int, int]:
+    """Shape of a weight with its output channels first."""
+    out, per_group, height, width = tensor.shape
+    if role.kind == "transposed" and tensor.conv is None:
+        groups = role.groups or 1
+        out, per_group = per_group * groups, out // groups
+    return out, per_group, height, width
 
 
 def load_transposed(load: Loader, groups: int) -> NDArray[np.float32]:

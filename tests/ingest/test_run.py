@@ -107,6 +107,7 @@ def test_the_result_is_the_json_of_the_contract(tmp_path, models):
         "unmatched_rows": [],
         "files_without_row": [],
         "renamed_columns": {},
+        "outside_vocabulary": [],
     }
     assert repr(result) == "<IngestResult: 4 added, 1 unchanged, 3 failed, 2 ignored>"
     assert list(result.to_pandas()["status"]) == [row["status"] for row in data["models"]]

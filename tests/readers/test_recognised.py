@@ -5,7 +5,6 @@ import csv
 import gzip
 import json
 import lzma
-import pickle
 import sqlite3
 import sys
 import tarfile
@@ -45,8 +44,6 @@ def varint(value: int) -> bytes:
 
 
 NODE = field(1, field(1, b"conv/weights") + field(2, b"Const"))
-BLOCK = field(1, field(1, 0) + b"\x10" + b"\xff" * 9 + b"\x01" + field(3, b"var"))
-FLAX = b"\x81\xa6params\x81\xa4Conv\xc7\x04\x01abcd"
 TABLE_END = bytes(40) + bytes.fromhex("57fb808b247547db")
 
 CONTENT: dict[str, tuple[str, bytes]] = {
@@ -62,8 +59,6 @@ CONTENT: dict[str, tuple[str, bytes]] = {
     "tensorflow-pbtxt": ("a.pbtxt", b'node {\n  name: "a"\n  op: "Const"\n}\n'),
     "tensorflow-meta": ("a.meta", field(1, field(1, b"ops")) + field(2, NODE * 40)),
     "caffe-prototxt": ("a.prototxt", b'name: "PNet"\nlayer {\n  name: "conv1"\n  type: "Data"\n}'),
-    "flax": ("a.msgpack", FLAX),
-    "paddle": ("a.pdmodel", BLOCK),
     "joblib": ("a.joblib", b"\x80\x04\x95\x20\0\0\0\0\0\0\0\x8c\x14joblib.numpy_pickle" + bytes(9)),
     "gzip": ("c.gz", gzip.compress(b"anything")),
     "xz": ("a.xz", lzma.compress(b"anything")),
@@ -148,7 +143,6 @@ def checkpoints(path: Path) -> None:
         ("sqlite", sqlite),
         ("tensorflow-pbtxt", folder("saved_model.pbtxt")),
         ("tf-checkpoints", checkpoints),
-        ("orbax", folder("_METADATA", "manifest.ocdbt")),
         ("pytorch-folder", folder("data.pkl", "version")),
         ("folder", folder("a.pth")),
     ],
@@ -162,8 +156,6 @@ def test_archives_and_folders(tmp_path: Path, name: str, make: Callable[[Path], 
     ("name", "content"),
     [
         ("caffe-prototxt", b'name: "PNet"\nlayers {\n  type: CONVOLUTION\n}'),
-        ("paddle", pickle.dumps({"w": 1, "StructuredToParameterName@@": {}}, 2)),
-        ("paddle", bytes(16) + (10).to_bytes(4, "little") + b"\x08\x05\x10\x40" + bytes(64)),
         ("html", b"<!-- saved --><html><head></head></html>"),
     ],
 )  # fmt: skip
@@ -217,7 +209,6 @@ def test_the_table_is_sound() -> None:
         "zip",
         "sqlite",
         "tfjs-shard",
-        "orbax",
         "pytorch-folder",
         "folder",
     }

@@ -189,4 +189,7 @@ FILES: dict[str, tuple[str, str, Callable[[Path], None]]] = {
     "tensorflow-v1": ("tensorflow.checkpoint_v1", "o.ckpt", stored("tensorflow/old.ckpt")),
     "zip": ("archives.archive", "p.zip", zip_archive),
     "tar-gz": ("archives.archive", "q.tar.gz", stored("tensorflow/module_saved.tar.gz")),
+    "coreml": ("coreml.model_file", "r.mlmodel", stored("coreml/linear3.mlmodel")),
+    "flax": ("flax.serialised", "s.msgpack", stored("flax/variables.msgpack")),
+    "paddle": ("paddle.parameters", "t.pdparams", stored("paddle/state.pdparams")),
 }

@@ -173,11 +173,11 @@ def test_summaries_are_selected_with_their_layers(folder, layers):
         catalogue.add(add, ["bb"])
     rows, basis = select_summaries(folder, None, ("model", "name"), kernel=(3, 3), arrays=("peak",))
     assert basis["id"] == BASIS.id
-    assert [row[:4] for row in rows] == [
-        ("aa", "conv1", "clean", 40),
-        ("aa", "conv1", "sparse", 24),
-        ("aa", "conv2", "clean", 32),
-        ("bb", "conv", None, None),
+    assert [row[:5] for row in rows] == [
+        ("aa", "conv1", None, "clean", 40),
+        ("aa", "conv1", None, "sparse", 24),
+        ("aa", "conv2", None, "clean", 32),
+        ("bb", "conv", None, None, None),
     ]
     assert select_summaries(folder, "model = 'cc'", ("model",), kernel=(3, 3))[0] == []
     assert select_summaries(folder, None, ("model",), kernel=(5, 5))[1] is None
@@ -189,7 +189,7 @@ OTHER = fit_basis(summarise(draw(50, 50, 3, 3, seed=9), BASIS).all().scaled, (3,
 def test_rebasing_replaces_all_histograms_and_no_moments(folder, layers):
     with_summaries(folder, "aa", layers)
     before = stored(folder)
-    news = [([(1, i)], summarise(array, OTHER)) for i, array in enumerate(layers.values())]
+    news = [([(1, i)], False, summarise(array, OTHER)) for i, array in enumerate(layers.values())]
     assert rebase(folder, [OTHER], news) == 2
     after = stored(folder)
     assert {row["basis_id"] for row in after} == {OTHER.id}
@@ -204,13 +204,13 @@ def test_rebasing_is_all_or_nothing(folder, layers):
     before = stored(folder)
 
     def breaks_off():
-        yield [(1, 0)], summarise(layers["conv1"], OTHER)
+        yield [(1, 0)], False, summarise(layers["conv1"], OTHER)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         rebase(folder, [OTHER], breaks_off())
     with pytest.raises(StoreError, match="1 layers came without"):
-        rebase(folder, [OTHER], [([(1, 0)], summarise(layers["conv1"], OTHER))])
+        rebase(folder, [OTHER], [([(1, 0)], False, summarise(layers["conv1"], OTHER))])
     with ingesting(folder), pytest.raises(StoreError, match="nobody ingests"):
         rebase(folder, [OTHER], [])
     assert stored(folder) == before

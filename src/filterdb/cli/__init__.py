@@ -33,6 +33,7 @@ COMMANDS = {
     "models": ("filterdb.cli.catalogue", "The models of a database."),
     "layers": ("filterdb.cli.catalogue", "The layers of a database, or of one model."),
     "info": ("filterdb.cli.catalogue", "Totals and coverage of a database."),
+    "set": ("filterdb.cli.set", "Say what is known of models: task, license, any column."),
     "basis": ("filterdb.cli.basis", "Principal components of a population; the database's basis."),
     "shift": ("filterdb.cli.shift", "How far groups lie apart, each pair with its null."),
     "phenotypes": (

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from filterdb.cli.options import json_option, plot_option, selection_options
+from filterdb.cli.options import json_option, plot_option, selection_options, weights_option
+from filterdb.population import variants
 from filterdb.population.choices import WEIGHTINGS
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ SHADES = " ░▒▓█"
 @click.command()
 @click.argument("db", type=click.Path())
 @selection_options
+@weights_option
 @json_option
 @plot_option
 @click.option("--weighting", type=click.Choice(WEIGHTINGS), default="filters",
@@ -43,6 +45,7 @@ def basis(
     as_json: bool,  # noqa: FBT001
     plot: str | None,
     weighting: str,
+    weights: str,
     density: str | None,
     adopt: str | None,
     jobs: int | None,
@@ -61,7 +64,9 @@ def basis(
             change_basis(database, adopt, jobs=jobs, scheduler=scheduler)
             if not (as_json or where or plot or density):
                 return
-        population = database.select(where, kernel=kernel, drop_sparse=drop == "sparse")
+        population = database.select(
+            where, kernel=kernel, drop_sparse=drop == "sparse", weights=weights
+        )
         found = population.basis(weighting=weighting)
     if as_json:
         print_json(as_dict(found, population))
@@ -126,6 +131,8 @@ def as_dict(found: Basis, population: Population) -> dict[str, Any]:
         "explained_variance_ratio": found.explained_variance_ratio.tolist(),
         "origin": found.origin,
         "drop_sparse": population.drop_sparse,
+        "weights": population.measured,
+        "notes": list(variants.remarks(population.measured)),
         "histograms": {"basis": reference.id, "origin": reference.origin, "n": reference.n},
         "other_kernels": other_kernels(population),
     }
@@ -147,6 +154,7 @@ def other_kernels(population: Population) -> list[dict[str, Any]]:
 
 def present(found: Basis, population: Population) -> None:
     """Print the ratios, and the first components as small pictures."""
+    from filterdb.cli.networks import counts_line
     from filterdb.cli.output import new_table, number, plain, show
 
     height, width = found.kernel
@@ -160,6 +168,9 @@ def present(found: Basis, population: Population) -> None:
             table.add_row(str(index), number(float(ratio)), number(together), image)
             table.add_section()
         show(table)
+    show(counts_line(population.measured))
+    for note in variants.remarks(population.measured):
+        show(f"[dim]{plain(note)}[/]")
     reference = population.reference
     show(f"Histograms of the database are in basis {reference.id}: {plain(reference.origin)}.")
     show_other_kernels(population)

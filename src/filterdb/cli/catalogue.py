@@ -17,17 +17,19 @@ Rows = Sequence[Mapping[str, Any]]
 
 MODEL_COLUMNS = ("name", "format", "task", "architecture", "n_layers", "n_filters",
                  "degenerate_share", "verdict")  # fmt: skip
-LAYER_COLUMNS = ("model", "layer_index", "name", "kernel", "kind", "n_filters", "sparsity",
-                 "entropy_ratio", "orthogonality", "verdict")  # fmt: skip
+LAYER_COLUMNS = ("model", "layer_index", "name", "kernel", "kind", "weight_state", "n_filters",
+                 "sparsity", "entropy_ratio", "orthogonality", "verdict")  # fmt: skip
 NARROW_MODELS = ("name", "format", "n_layers", "degenerate_share", "verdict")
 NARROW_LAYERS = ("model", "name", "kernel", "sparsity", "entropy_ratio", "verdict")
 HEADS = {"degenerate_share": "degenerate", "layer_index": "#", "sparsity": "sparse",
          "entropy_ratio": "H/T_H", "orthogonality": "orth.", "n_layers": "layers",
-         "n_filters": "filters"}  # fmt: skip
+         "n_filters": "filters", "weight_state": "weights"}  # fmt: skip
 NUMBERS = {"n_layers", "n_filters", "degenerate_share", "layer_index", "sparsity",
            "entropy_ratio", "orthogonality"}  # fmt: skip
 PARTICULARS = re.compile(r"'[^']*'|\([\d, ]+\)")
 """Names and shapes in a reason, which keep like reasons apart."""
+INFERRED = "*"
+"""Stands behind a value that the file itself said."""
 SHARES = {"degenerate_share", "sparsity"}
 
 
@@ -44,13 +46,38 @@ def query_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @click.argument("db", type=click.Path())
 @query_options
-def models(db: str, where: str | None, as_json: bool, as_csv: bool) -> None:  # noqa: FBT001
+@click.option(
+    "--template",
+    type=click.Path(dir_okay=False),
+    help="Write a CSV of what is known, to fill in for `filterdb set DB --metadata`.",
+)
+@click.option("--force", is_flag=True, help="Let --template replace a file.")
+def models(
+    db: str,
+    where: str | None,
+    as_json: bool,  # noqa: FBT001
+    as_csv: bool,  # noqa: FBT001
+    template: str | None,
+    force: bool,  # noqa: FBT001
+) -> None:
     """List the models of a database, with what is known of each."""
     from filterdb.database import open_database
 
     with open_database(db) as database:
+        if template is not None:
+            told_of(db, template, database.template(template, where=where, force=force))
+            return
         rows = database.models(where=where)
     present_models(rows, as_json=as_json, as_csv=as_csv)
+
+
+def told_of(db: str, template: str, rows: int) -> None:
+    """Say where a template is and what to do with it."""
+    from filterdb.cli.output import plain, show
+    from filterdb.words import counted
+
+    show(f"{plain(template)}: {counted(rows, 'model')}. Fill it in, then:")
+    show(f"filterdb set {plain(db)} --metadata {plain(template)}", indent=2)
 
 
 @click.command()
@@ -78,10 +105,12 @@ def layers(
 
 def present_models(rows: Rows, *, as_json: bool = False, as_csv: bool = False) -> None:
     """Print models, in a narrow terminal with the essential columns."""
-    from filterdb.cli.output import is_narrow
+    from filterdb.cli.output import is_narrow, show
 
     columns = NARROW_MODELS if is_narrow() else MODEL_COLUMNS
     present(rows, columns, "models", as_json=as_json, as_csv=as_csv)
+    if not (as_json or as_csv) and any(is_inferred(row, name) for row in rows for name in columns):
+        show(f"{INFERRED} as the file itself says; `filterdb set` says otherwise.")
 
 
 def present(rows: Rows, columns: Sequence[str], what: str, *, as_json: bool, as_csv: bool) -> None:
@@ -124,7 +153,12 @@ def cell(row: Mapping[str, Any], name: str) -> str:
         return number(value)
     if name in NUMBERS and value is not None:
         return f"{value:,}"
-    return plain(value)
+    return plain(value) + f" {INFERRED}" * is_inferred(row, name)
+
+
+def is_inferred(row: Mapping[str, Any], name: str) -> bool:
+    """True for a value of a model that the file itself said, not the user."""
+    return name in row.get("inferred", ())
 
 
 @click.command()

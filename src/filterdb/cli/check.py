@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from filterdb.cli import DONE, GATE_SAID_NO, SOME_FAILED
+from filterdb.cli.options import weights_option
 
 if TYPE_CHECKING:
     from filterdb.checking import Check
     from filterdb.errors import ReadError
     from filterdb.stats.verdict import Thresholds
+    from filterdb.variant import Weights
 
 GATES = ("degenerate", "invalid", "undecided", "sparse", "low diversity", "random")
 REASONS_SHOWN = 12
@@ -35,27 +37,34 @@ REASONS_SHOWN = 12
     metavar="NAME=VALUE",
     help="Move a threshold of the verdicts, e.g. high_sparsity=0.3. A wrong NAME lists them all.",
 )
+@weights_option
 @click.option("--all", "show_all", is_flag=True, help="Show every reason and skipped tensor.")
 def check(
     files: tuple[str, ...],
     as_json: bool,  # noqa: FBT001
     gates: tuple[str, ...],
     settings: tuple[str, ...],
+    weights: Weights,
     show_all: bool,  # noqa: FBT001
 ) -> None:
-    """Say which networks are healthy, and why, layer by layer."""
+    """Say which networks are healthy, and why, layer by layer.
+
+    A file may be elsewhere: hf://org/name[@revision][/file], timm:NAME, https://...#sha256=...
+    """
     from filterdb.checking import check as check_file
+    from filterdb.cli.names import fetch_first
     from filterdb.cli.output import print_json, progress_bar
     from filterdb.errors import ReadError
 
     thresholds = parse_thresholds(settings)
     results: list[Check | ReadError] = []
+    fetch_first(files)
     with progress_bar("checking") as report:
         for done, file in enumerate(files):
             if report:
                 report(done, len(files), file)
             try:
-                results.append(check_file(file, thresholds=thresholds))
+                results.append(check_file(file, thresholds=thresholds, weights=weights))
             except ReadError as error:
                 results.append(error.at(file=file))
     if as_json:

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from filterdb.cli.options import weights_option
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from filterdb.comparing import Diff, LayerDiff
+    from filterdb.variant import Weights
 
 SHOWN = 12
 NUMBERS = ("filters", "L2", "cosine", "flips", "new 0", "D", "sparse", "H/T_H", "orth.")
@@ -40,6 +43,7 @@ CHANCE, UNTESTED = "≈", "?"
 @click.option(
     "--db", type=click.Path(), metavar="DB", help="A and B are models of this database, not files."
 )
+@weights_option
 def diff(
     a: str,
     b: str,
@@ -47,6 +51,7 @@ def diff(
     picture: str | None,
     show_all: bool,  # noqa: FBT001
     db: str | None,
+    weights: Weights,
 ) -> None:
     """Show what changed from network A to network B, layer by layer.
 
@@ -57,7 +62,7 @@ def diff(
     from filterdb.cli.plots import check_plot
 
     check_plot(picture)
-    result = compare(a, b, db)
+    result = compare(a, b, db, weights=weights)
     if as_json:
         print_json(result.to_dict())
     else:
@@ -66,16 +71,16 @@ def diff(
         draw(result, picture)
 
 
-def compare(a: str, b: str, db: str | None) -> Diff:
+def compare(a: str, b: str, db: str | None, *, weights: Weights) -> Diff:
     """Compare two files, or two models of a database."""
     if db is not None:
         from filterdb.database import open_database
 
         with open_database(db) as database:
-            return database.diff(a, b)
+            return database.diff(a, b, weights=weights)
     from filterdb.comparing import diff as compare_files
 
-    return compare_files(a, b)
+    return compare_files(a, b, weights=weights)
 
 
 def draw(result: Diff, picture: str) -> None:

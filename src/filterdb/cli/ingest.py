@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from filterdb.cli import DONE, SOME_FAILED
+from filterdb.cli.names import PathOrName
 
 if TYPE_CHECKING:
     from filterdb.ingest import IngestResult
@@ -18,11 +19,16 @@ SHOWN = 20
 
 @click.command()
 @click.argument("db", type=click.Path(file_okay=False))
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True))
+@click.argument("paths", nargs=-1, required=True, type=PathOrName(exists=True))
 @click.option(
     "--metadata",
     type=click.Path(exists=True, dir_okay=False),
     help="CSV keyed by file name or path; unknown columns are kept.",
+)
+@click.option(
+    "--no-infer",
+    is_flag=True,
+    help="Take no metadata from the files themselves (licence, epoch, framework).",
 )
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes; the cores, unless told.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
@@ -30,6 +36,7 @@ def ingest(
     db: str,
     paths: tuple[str, ...],
     metadata: str | None,
+    no_infer: bool,  # noqa: FBT001
     jobs: int | None,
     as_json: bool,  # noqa: FBT001
 ) -> None:
@@ -38,11 +45,15 @@ def ingest(
     A file that is in the database already, by its content, is left as it is; an interrupted
     ingest is completed by running it again.
     """
+    from filterdb.cli.names import fetch_first
     from filterdb.cli.output import print_json, progress_bar
     from filterdb.database import open_database
 
+    fetch_first(paths)
     with progress_bar("ingesting") as report, open_database(db) as database:
-        result = database.ingest(paths, metadata=metadata, jobs=jobs, progress=report)
+        result = database.ingest(
+            paths, metadata=metadata, infer=not no_infer, jobs=jobs, progress=report
+        )
     if as_json:
         print_json(result.to_dict())
     else:
@@ -66,6 +77,7 @@ def present(db: str, result: IngestResult) -> None:
     listed("Files without a CSV row", result.files_without_row)
     renamed = [f"{old} -> {new}" for old, new in result.renamed_columns.items()]
     listed("CSV columns renamed, as the catalogue has their name", renamed)
+    listed("Words outside the vocabulary, kept as they are", result.outside_vocabulary)
     if not result.models:
         show("There are no files to take in.")
         return

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -59,9 +59,44 @@ def show_network(result: Check, *, limit: int | None) -> None:
         "1x1 kernels have none.",
         indent=2,
     )
+    show(plain(weights_line(result)), indent=2)
+    if zeros := zeros_line(result):
+        show(zeros, indent=2)
     show_skipped(result, limit)
     if len(result.layers) > SCREEN:
         show(f"[bold]{name}[/] is {verdict_text(result.verdict)}. {plain(result.reasons[0])}")
+
+
+def weights_line(result: Check) -> str:
+    """Which weights were measured, and what is known of batch normalisations behind them."""
+    return counts_line(result.weights)
+
+
+def counts_line(counts: Mapping[str, Any]) -> str:
+    """What was asked for, and how many layers there are of each state, as a sentence or two."""
+    asked = counts["asked"]
+    told = {
+        "raw": "raw (a batch normalisation follows)",
+        "folded": "folded into theirs",
+        "no_norm": "without one",
+        "unknown": "unknown",
+    }
+    parts = [f"{counts[state]} {words}" for state, words in told.items() if counts[state]]
+    return f"Weights measured: {asked}. Layers: {', '.join(parts)}."
+
+
+def zeros_line(result: Check) -> str:
+    """How many weights are exactly 0 and how they lie; empty where none is."""
+    found = [row for row in result.layers if row.zeros.weights]
+    if not found:
+        return ""
+    weights = sum(row.zeros.weights for row in found)
+    filters = sum(row.zeros.filters for row in found if row.layer.kernel != (1, 1))
+    channels = sum(row.zeros.channels for row in found)
+    return (
+        f"{counted(weights, 'weight')} exactly 0, in {counted(len(found), 'layer')}: "
+        f"{counted(filters, 'whole filter')}, {counted(channels, 'whole output channel')}."
+    )
 
 
 def layer_table(result: Check) -> Table:

@@ -72,3 +72,10 @@ kind_option = click.option(
     "--kind", type=click.Choice(["depthwise", "any"]), default="depthwise", show_default=True,
     help="Layers to take; any: the slices of dense layers, too.",
 )  # fmt: skip
+
+weights_option = click.option(
+    "--weights", type=click.Choice(["stored", "raw", "folded"]), default="stored",
+    show_default=True,
+    help="Filters as they are stored; raw: without layers that a batch normalisation is folded "
+    "into; folded: times the batch normalisation that follows.",
+)  # fmt: skip

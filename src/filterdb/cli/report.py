@@ -8,7 +8,7 @@ import click
 
 
 @click.command()
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", type=click.Path())
 @click.option(
     "-o",
     "--output",
@@ -22,11 +22,12 @@ import click
     "--where", metavar="SQL", help="Of a database only what meets this, e.g. \"task = 'ocr'\"."
 )
 @click.option("--title", help="Heading of the page; the name of SOURCE if not given.")
-def report(source: Path, target: Path, where: str | None, title: str | None) -> None:
+def report(source: str, target: Path, where: str | None, title: str | None) -> None:
     """Write one page on SOURCE, a network's file or a database, that everybody can read.
 
     It is complete in itself and works offline: it can be mailed, printed, and opened years later.
     """
+    from filterdb.cli.names import fetch_first
     from filterdb.cli.output import plain, progress_bar, show
     from filterdb.database import open_database
     from filterdb.errors import ExportError
@@ -34,8 +35,9 @@ def report(source: Path, target: Path, where: str | None, title: str | None) -> 
     from filterdb.report.words import size
     from filterdb.store.connection import exists
 
-    is_database = exists(source)
-    check_wishes(source, target, where=where, is_database=is_database)
+    is_database = exists(Path(source))
+    check_wishes(Path(source), target, where=where, is_database=is_database)
+    fetch_first([source])
     with progress_bar("reporting") as progress:
         if is_database:
             html = database_report(open_database(source), where, title=title, progress=progress)

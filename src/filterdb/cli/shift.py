@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from filterdb.cli.options import json_option, plot_option, selection_options
+from filterdb.cli.options import json_option, plot_option, selection_options, weights_option
 from filterdb.population.choices import PRESETS, WEIGHTINGS
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ NARROW_LEGEND = "null: 95 % of D by chance. chance: not told apart. A wider term
 @click.option("--against", multiple=True, type=click.Path(), metavar="DB",
               help="Other databases to compare with, instead of an axis. Repeatable.")  # fmt: skip
 @selection_options
+@weights_option
 @click.option("--preset", type=click.Choice(PRESETS), default="reference", show_default=True,
               help="A paper's settings need a pass over the weights.")  # fmt: skip
 @click.option("--weighting", type=click.Choice(WEIGHTINGS), default="filters",
@@ -59,6 +60,7 @@ def shift(
     show_all: bool,  # noqa: FBT001
     jobs: int | None,
     scheduler: str | None,
+    weights: str,
     **settings: Any,
 ) -> None:
     """Compare groups of filters along an AXIS: D of every pair, its null, its interval."""
@@ -73,7 +75,9 @@ def shift(
         msg = "Name an axis (--by task), or other databases to compare with (--against DB)."
         raise click.UsageError(msg)
     check_plot(plot)
-    choice: dict[str, Any] = {"kernel": kernel, "drop_sparse": drop == "sparse"}
+    choice: dict[str, Any] = {
+        "kernel": kernel, "drop_sparse": drop == "sparse", "weights": weights,
+    }  # fmt: skip
     population = open_database(db).select(where, **choice)
     with progress_bar("scanning") as passes, progress_bar("comparing") as pairs:
         scanning = Scanning(jobs=jobs, scheduler=scheduler, progress=passes)
@@ -106,6 +110,7 @@ def check_others(db: str, against: tuple[str, ...]) -> None:
 
 def present(found: ShiftMatrix, *, limit: int | None) -> None:
     """Print the groups, the matrix where it fits, the pairs farthest apart, and the coverage."""
+    from filterdb.cli.networks import counts_line
     from filterdb.cli.output import new_table, plain, show
     from filterdb.cli.output import terminal_width as width
     from filterdb.words import counted
@@ -148,6 +153,7 @@ def present(found: ShiftMatrix, *, limit: int | None) -> None:
         + (f" Left out: {left}." if left else ""),
         indent=2,
     )
+    show(counts_line(covered["weights"]), indent=2)
     for note in found.notes:
         show(f"[dim]{plain(note)}[/]", indent=2)
 

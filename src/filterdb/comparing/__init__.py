@@ -13,12 +13,17 @@ from filterdb.layer import ModelFile
 from filterdb.reading import Source, read
 from filterdb.stats.verdict import DEFAULT_THRESHOLDS, Thresholds
 from filterdb.threads import map_in_threads
+from filterdb.variant import Weights, in_variant
 
 __all__ = ["ChangedFilter", "Diff", "LayerDiff", "diff"]
 
 
 def diff(
-    a: Source | ModelFile, b: Source | ModelFile, *, thresholds: Thresholds = DEFAULT_THRESHOLDS
+    a: Source | ModelFile,
+    b: Source | ModelFile,
+    *,
+    thresholds: Thresholds = DEFAULT_THRESHOLDS,
+    weights: Weights = "stored",
 ) -> Diff:
     """Compare two networks: which layers belong together, and how far each moved.
 
@@ -31,6 +36,9 @@ def diff(
         Before and after: whatever :func:`filterdb.read` takes, or what it returned.
     thresholds
         Where the verdicts change.
+    weights
+        As :func:`filterdb.read` takes them; of what it returned already, only ``"stored"`` is
+        left as it is.
 
     Returns
     -------
@@ -49,8 +57,12 @@ def diff(
     >>> diff({"conv1.weight": weights}, {"module.conv1.weight": weights}).identical
     True
     """
-    file_a, file_b = (source if isinstance(source, ModelFile) else read(source)
-                      for source in (a, b))  # fmt: skip
+    file_a, file_b = (
+        in_variant(source, weights)
+        if isinstance(source, ModelFile)
+        else read(source, weights=weights)
+        for source in (a, b)
+    )
     matches = match_layers(file_a, file_b)
     compare = partial(compare_layers, thresholds=thresholds, files=(file_a.source, file_b.source))
     if sum(prod(match.a.shape) for match in matches) >= SIDE_BY_SIDE:

@@ -20,6 +20,7 @@ from filterdb.stats.quality import LayerQuality, layer_quality
 from filterdb.stats.shift import FEW_FILTERS
 from filterdb.stats.summary import has_summary
 from filterdb.stats.verdict import Thresholds, layer_verdict
+from filterdb.stats.zeros import count_zeros
 
 Weights = NDArray[np.float32]
 
@@ -153,11 +154,11 @@ def compare_layers(match: Match, *, thresholds: Thresholds, files: tuple[str, st
     """
     a, b = (load(layer, file) for layer, file in zip((match.a, match.b), files, strict=True))
     quality = layer_quality(a, sparsity_eps=thresholds.sparsity_eps)
-    before = judge(match.a, quality, thresholds)
+    before = judge(match.a, a, quality, thresholds=thresholds)
     same = match.same_shape and same_bits(a, b)
     if not same:
         quality = layer_quality(b, sparsity_eps=thresholds.sparsity_eps)
-    after = judge(match.b, quality, thresholds)
+    after = judge(match.b, b, quality, thresholds=thresholds)
     row = LayerDiff(before, after, match.by, "identical")
     invalid = [words for words, check in (("first", before), ("second", after))
                if check.verdict == "invalid"]  # fmt: skip
@@ -186,10 +187,12 @@ def load(layer: ConvLayer, file: str) -> Weights:
         return layer.weights
 
 
-def judge(layer: ConvLayer, quality: LayerQuality, thresholds: Thresholds) -> LayerCheck:
+def judge(
+    layer: ConvLayer, weights: Weights, quality: LayerQuality, *, thresholds: Thresholds
+) -> LayerCheck:
     """Measures with their verdict."""
     verdict = layer_verdict(quality, layer.kernel, thresholds)
-    return LayerCheck(layer, quality, verdict.name, verdict.reason)
+    return LayerCheck(layer, quality, verdict.name, verdict.reason, count_zeros(weights))
 
 
 def same_bits(a: Weights, b: Weights) -> bool:

@@ -54,6 +54,7 @@ def sum_up(
         verdicts(rows),
         f"The formats differ: {a.format} and {b.format}." if a.format != b.format else "",
         types(rows),
+        mixtures(a, b, rows),
         how_matched(rows),
     )
     return tuple(sentence for sentence in sentences if sentence)
@@ -187,6 +188,30 @@ def types(rows: Sequence[LayerDiff]) -> str:
         return ""
     parts = [f"{old} and {new} ({layers(count)})" for (old, new), count in changed.most_common()]
     return f"The files store other types: {', '.join(parts)}."
+
+
+def mixtures(a: ModelFile, b: ModelFile, rows: Sequence[LayerDiff]) -> str:
+    """Whether raw weights were compared with folded ones, which differ by a factor a channel."""
+    mixed = [
+        row
+        for row in rows
+        if {measured_state(row.before.layer, a), measured_state(row.after.layer, b)}
+        == {"raw", "folded"}
+    ]
+    if not mixed:
+        return ""
+    one = len(mixed) == 1
+    return (
+        f"{'One layer is' if one else f'{layers(len(mixed))} are'} raw in one network and in the "
+        f"other multiplied by the batch normalisation that follows ({mixed[0].name}): the "
+        "difference is that factor, too, and sparsity, entropy and norms cannot be compared. "
+        "--weights folded compares like with like."
+    )
+
+
+def measured_state(layer: ConvLayer, file: ModelFile) -> str:
+    """State of the weights that were compared."""
+    return "folded" if layer.state == "raw" and file.weights == "folded" else layer.state
 
 
 def how_matched(rows: Sequence[LayerDiff]) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filterdb.errors import ReadError
 from filterdb.readers.format import Recognised
 from filterdb.readers.head import Head
 from filterdb.readers.registry import identify
+from filterdb.readers.sharded import index_beside
+from filterdb.remote.fetching import Fetched, fetch, is_address
 from filterdb.store.connection import exists
 
 WEIGHT_SUFFIXES = {".bin", ".caffemodel", ".ckpt", ".gguf", ".h5", ".hdf5", ".keras",
@@ -37,6 +39,8 @@ class Candidate:
         True where a reader knows the content; otherwise reading it gives the reason.
     refusal
         Why it cannot even be looked at, if so.
+    origin
+        Where it was fetched from, if it was.
     """
 
     path: Path
@@ -44,6 +48,7 @@ class Candidate:
     names: tuple[str, ...]
     readable: bool
     refusal: str | None = None
+    origin: Fetched | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +80,7 @@ def discover(paths: Iterable[str | os.PathLike[str]]) -> Discovery:
     """
     found: dict[Path, Candidate | Ignored] = {}
     for given in paths:
-        root = Path(given)
-        for entry in _below(root) if root.is_dir() else [_given(root)]:
+        for entry in _entries(given):
             path = entry.path if isinstance(entry, Candidate) else _absolute(Path(entry.path))
             if not isinstance(found.get(path), Candidate):
                 found[path] = entry
@@ -85,6 +89,24 @@ def discover(paths: Iterable[str | os.PathLike[str]]) -> Discovery:
         tuple(entry for entry in ordered if isinstance(entry, Candidate)),
         tuple(entry for entry in ordered if isinstance(entry, Ignored)),
     )
+
+
+def _entries(given: str | os.PathLike[str]) -> Iterable[Candidate | Ignored]:
+    if is_address(given):
+        return [_fetched(str(given))]
+    root = Path(given)
+    return _below(root) if root.is_dir() else [_given(root)]
+
+
+def _fetched(text: str) -> Candidate:
+    """What an address stands for: a file in a cache, under the names that it has there."""
+    try:
+        origin = fetch(text)
+    except ReadError as error:
+        shown = error.file or text  # without what is secret in an address
+        return Candidate(Path(shown), shown, (shown,), readable=False, refusal=error.reason)
+    found = _given(origin.path)
+    return replace(found, shown=origin.source, names=origin.names, origin=origin)
 
 
 def _given(path: Path) -> Candidate:
@@ -143,7 +165,7 @@ def _file(path: Path, top: Path) -> Candidate | Ignored:
     kind = _identify(path)
     if isinstance(kind, Recognised) and not kind.model and path.suffix not in WEIGHT_SUFFIXES:
         return Ignored(str(path), kind.title)
-    whole = _main_file(kind, _absolute(path))
+    whole = _main_file(kind, _absolute(path)) or index_beside(_absolute(path))
     if whole is not None:
         return Ignored(str(path), f"part of {whole.name}")
     return _candidate(path, top)

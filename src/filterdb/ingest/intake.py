@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from filterdb.checking import Check, check_model
+from filterdb.checking import Check, LayerCheck, check_model
 from filterdb.errors import ReadError
+from filterdb.ingest.folding import measure_folded
+from filterdb.ingest.inferring import infer
 from filterdb.layer import ConvLayer
 from filterdb.reading import read
 from filterdb.stats.basis import Basis, Kernel, reference_basis
 from filterdb.stats.summary import LayerSummary, has_summary, largest, summarise
 from filterdb.store.catalogue import NewModel
+from filterdb.store.folded import FoldedLayer
 from filterdb.store.lock import ingesting
 from filterdb.store.payload import Draft, PayloadWriter, file_hash, unique_names
 from filterdb.store.summaries import read_bases
@@ -79,10 +82,13 @@ class Summaries:
     of_layer
         Index of the layer -> its summary. 1x1 kernels, huge ones and weights that are not
         finite have none.
+    folded
+        Index of the layer -> what it is with the batch normalisation that follows it.
     """
 
     def __init__(self, folder: Path) -> None:
         self.of_layer: dict[int, LayerSummary] = {}
+        self.folded: dict[int, FoldedLayer] = {}
         self._known = read_bases(folder)
         self._used: dict[Kernel, Basis] = {}
 
@@ -92,13 +98,22 @@ class Summaries:
         return list(self._used.values())
 
     def add(self, layer: ConvLayer, weights: NDArray[np.float32]) -> LayerSummary | None:
-        """Summarise a layer, if it can be."""
-        if not (has_summary(layer.kernel) and weights.size and np.isfinite(largest(weights))):
-            return None
-        basis = self._known.get(layer.kernel) or reference_basis(layer.kernel)
-        self._used[layer.kernel] = basis
-        self.of_layer[layer.index] = summary = summarise(weights, basis)
+        """Summarise a layer, if it can be; and once more as folded, if a norm follows it."""
+        summary = self.summarise(layer.kernel, weights)
+        if summary is not None:
+            self.of_layer[layer.index] = summary
+        folded = measure_folded(layer, weights, self.summarise)
+        if folded is not None:
+            self.folded[layer.index] = folded
         return summary
+
+    def summarise(self, kernel: Kernel, weights: NDArray[np.float32]) -> LayerSummary | None:
+        """The summary of weights; None where they have none."""
+        if not (has_summary(kernel) and weights.size and np.isfinite(largest(weights))):
+            return None
+        basis = self._known.get(kernel) or reference_basis(kernel)
+        self._used[kernel] = basis
+        return summarise(weights, basis)
 
 
 def prepare(folder: Path, fingerprint: Fingerprint) -> NewModel:
@@ -129,7 +144,17 @@ def prepare(folder: Path, fingerprint: Fingerprint) -> NewModel:
         draft = writer.finish()
     skipped = [{"name": item.name, "reason": item.reason} for item in file.skipped]
     layers = layer_rows(check, draft)
-    return NewModel(model, layers, skipped, draft, summaries.of_layer, summaries.bases)
+    stated = infer(file, fingerprint.path)
+    return NewModel(
+        model,
+        layers,
+        skipped,
+        draft,
+        summaries=summaries.of_layer,
+        bases=summaries.bases,
+        folded=summaries.folded,
+        statements=stated,
+    )
 
 
 def model_row(check: Check, fingerprint: Fingerprint) -> dict[str, Any]:
@@ -159,9 +184,15 @@ def layer_rows(check: Check, draft: Draft) -> list[dict[str, Any]]:
         layer_columns(row.layer)
         | {"tensor": tensor, "weights_hash": layer_hash}
         | asdict(row.quality)
+        | {f"n_zero{part}": count for part, count in zeros_of(row).items()}
         | {"verdict": row.verdict, "reason": row.reason}
         for row, (tensor, layer_hash) in stored
     ]
+
+
+def zeros_of(row: LayerCheck) -> dict[str, int]:
+    """What is behind ``n_zero`` in the names of the columns -> number."""
+    return {"": row.zeros.weights, "_filters": row.zeros.filters, "_channels": row.zeros.channels}
 
 
 def layer_columns(layer: ConvLayer) -> dict[str, Any]:
@@ -182,6 +213,9 @@ def layer_columns(layer: ConvLayer) -> dict[str, Any]:
         "conv_depth_norm": layer.conv_depth_norm,
         "depth_source": layer.depth_source,
         "n_filters": layer.n_filters,
+        "weight_state": layer.state,
+        "state_evidence": layer.evidence,
+        "scheme": layer.scheme or None,
     }
 
 

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from filterdb.errors import MetadataError
+from filterdb.ingest.vocabulary import outside_vocabulary
 from filterdb.store.schema import LAYERS, METADATA, MODELS
 
 KEYS = ("file", "filename", "path", "name", "model")
@@ -47,6 +48,11 @@ class Metadata:
     unmatched_rows: tuple[str, ...] = ()
     files_without_row: tuple[str, ...] = ()
     renamed_columns: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def outside_vocabulary(self) -> tuple[str, ...]:
+        """Words that the vocabulary lacks, each with its column: kept as they are."""
+        return outside_vocabulary(self.of_file.values())
 
 
 @dataclass(frozen=True, slots=True)

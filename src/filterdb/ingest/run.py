@@ -12,8 +12,10 @@ from typing import Any
 
 from filterdb.errors import DatabasePathError, ReadError, StoreError
 from filterdb.ingest.discover import Candidate, Discovery, Ignored, discover
+from filterdb.ingest.inferring import settle
 from filterdb.ingest.intake import Fingerprint
 from filterdb.ingest.metadata import Metadata, load_metadata
+from filterdb.ingest.origin import with_origin
 from filterdb.ingest.tally import Status, Tally
 from filterdb.ingest.workers import Prepare, guarded, in_turn
 from filterdb.reading import read
@@ -66,7 +68,7 @@ class IngestResult(Tally):
         One row a file.
     ignored
         Files and folders that were passed over, with reasons.
-    unmatched_rows, files_without_row, renamed_columns
+    unmatched_rows, files_without_row, renamed_columns, outside_vocabulary
         As in :class:`~filterdb.ingest.metadata.Metadata`.
     """
 
@@ -75,6 +77,7 @@ class IngestResult(Tally):
     unmatched_rows: list[str]
     files_without_row: list[str]
     renamed_columns: dict[str, str]
+    outside_vocabulary: list[str]
 
     def to_dict(self) -> dict[str, Any]:
         """The result as in the JSON of ``filterdb ingest``."""
@@ -88,6 +91,7 @@ class IngestResult(Tally):
                 "unmatched_rows": list(self.unmatched_rows),
                 "files_without_row": list(self.files_without_row),
                 "renamed_columns": dict(self.renamed_columns),
+                "outside_vocabulary": list(self.outside_vocabulary),
             },
         }
 
@@ -114,6 +118,7 @@ def ingest(
     *,
     metadata: PathLike | None = None,
     names: Mapping[Path, str] | None = None,
+    infer: bool = True,
     jobs: int | None = None,
     progress: Progress | None = None,
 ) -> IngestResult:
@@ -134,6 +139,9 @@ def ingest(
     names
         Absolute path of a file -> what its model is to be called, where that is not to be taken
         from the path.
+    infer
+        Take what the files say of themselves (:func:`~filterdb.ingest.inferring.infer`) where the
+        metadata has no word.
     jobs
         Number of processes; if not given, up to the available cores, as far as the files are
         worth it. With 1 all is done in this process.
@@ -170,7 +178,7 @@ def ingest(
     jobs = jobs or worthwhile_jobs(found.candidates)
     with ingesting(place), Catalogue(place) as catalogue:
         catalogue.ensure_columns(said.columns)
-        run = _Run(catalogue, said)
+        run = _Run(catalogue, said, infer)
         look = partial(_look, known=catalogue.known_files())
         try:
             with in_turn(place, found.candidates, look, jobs=jobs) as outcomes:
@@ -189,6 +197,7 @@ def ingest(
         unmatched_rows=list(said.unmatched_rows),
         files_without_row=list(said.files_without_row),
         renamed_columns=dict(said.renamed_columns),
+        outside_vocabulary=list(said.outside_vocabulary),
     )
 
 
@@ -217,6 +226,7 @@ class _Run:
 
     catalogue: Catalogue
     metadata: Metadata
+    infer: bool = True
     rows: dict[Path, IngestedFile] = field(default_factory=dict)
     parts: dict[Path, str] = field(default_factory=dict)  # files that belong to a model: to which
     described: set[int] = field(default_factory=set)
@@ -242,14 +252,20 @@ class _Run:
 
     def _keep(self, candidate: Candidate, outcome: NewModel | Known) -> Kept | None:
         said = self.metadata.of_file.get(candidate.path, {})
+        if isinstance(outcome, NewModel) and candidate.origin is not None:
+            outcome = with_origin(outcome, candidate.origin)
+        stated = outcome.statements if self.infer and isinstance(outcome, NewModel) else ()
+        values, sources = settle(said, stated)
         if isinstance(outcome, NewModel):
-            kept: Kept | None = self.catalogue.add(outcome, candidate.names, said)
+            kept: Kept | None = self.catalogue.add(
+                outcome, candidate.names, values, sources=sources
+            )
         else:
             kept = self.catalogue.find_file(outcome.sha256)
         if kept is None:
             return None
         if not kept.added and kept.id not in self.described:
-            self.catalogue.set_metadata(kept.id, said)
+            self.catalogue.set_metadata(kept.id, values, sources=sources)
         self.described.add(kept.id)
         for companion in kept.companions:
             whole = Path(os.path.abspath(candidate.path.parent / companion))  # noqa: PTH100

@@ -12,6 +12,9 @@ PRESETS = ("reference", "cvpr2022", "cvprw2022", "medneurips2022")
 WEIGHTINGS = ("filters", "layers")
 """What counts once: each filter, so that large layers dominate, or each layer."""
 
+WEIGHTS = ("stored", "raw", "folded")
+"""Which weights of the layers: see :mod:`filterdb.population.variants`."""
+
 
 def check_choice(what: str, value: str, known: Sequence[str]) -> None:
     """Make sure that a setting is one of those that exist."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from filterdb.errors import QueryError
 from filterdb.population.axes import Axis
 from filterdb.population.table import LayerTable
+from filterdb.population.variants import measured
 
 if TYPE_CHECKING:
     from filterdb.population.selection import Selection
@@ -61,6 +62,8 @@ class Grouped:
         The groups in their order.
     left_out
         Why layers of the population are in no group -> how many.
+    weights
+        ``"stored"``, ``"raw"`` or ``"folded"``.
     """
 
     axis: Axis
@@ -69,6 +72,7 @@ class Grouped:
     model: NDArray[np.int64]
     groups: tuple[Group, ...]
     left_out: dict[str, int]
+    weights: str = "stored"
 
     @property
     def coverage(self) -> dict[str, Any]:
@@ -78,6 +82,7 @@ class Grouped:
             "layers": len(self.table.keys),
             "filters": int(self.table.n.sum()),
             "left_out": dict(sorted(self.left_out.items(), key=lambda item: -item[1])),
+            "weights": measured(self.table.states, weights=self.weights),
         }
 
     def with_filters(self, n: NDArray[np.int64]) -> Grouped:
@@ -138,10 +143,11 @@ def group_layers(
     chosen = table if len(kept) == len(labels) else table.take(kept)
     group = np.array([position[label] for label in labels if label is not None], np.intp)
     models = numbered(chosen)
-    return Grouped(axis, chosen, group, models, sizes(order, group, models, chosen.n), left_out)
+    groups = sizes(order, group, models, chosen.n)
+    return Grouped(axis, chosen, group, models, groups, left_out, population.weights)
 
 
-def join_tables(tables: Mapping[str, LayerTable]) -> Grouped:
+def join_tables(tables: Mapping[str, LayerTable], *, weights: str = "stored") -> Grouped:
     """Tables with coarse histograms as groups; the same weights are one unit, wherever they are."""
     left_out = Counter[str]()
     for name, table in tables.items():
@@ -154,12 +160,14 @@ def join_tables(tables: Mapping[str, LayerTable]) -> Grouped:
         n=np.concatenate([table.n for table in every]),
         arrays={"coarse": np.concatenate([table.arrays["coarse"] for table in every])},
         basis=every[0].basis,
+        states=[state for table in every for state in table.states],
+        scales=[scale for table in every for scale in table.scales],
     )
     group = np.repeat(np.arange(len(every)), [len(table.keys) for table in every])
     models = numbered(joined)
     axis = Axis("population", (), lambda _: None, ordered=False)
     groups = sizes(list(tables), group, models, joined.n)
-    return Grouped(axis, joined, group, models, groups, dict(left_out))
+    return Grouped(axis, joined, group, models, groups, dict(left_out), weights)
 
 
 def sizes(

@@ -28,7 +28,7 @@ class Population(Selection):
 
     Parameters
     ----------
-    folder, where, kernel, drop_sparse
+    folder, where, kernel, drop_sparse, weights
         As :class:`~filterdb.population.selection.Selection` takes them;
         :meth:`filterdb.Database.select` makes one.
     """

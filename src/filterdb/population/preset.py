@@ -141,6 +141,6 @@ def density(population: Selection, scanning: Scanning) -> NDArray[np.int64]:
 def scan_layers(table: LayerTable) -> list[ScanLayer]:
     """The layers of a table whose first columns are :data:`LAYER`, as a scan takes them."""
     return [
-        ScanLayer.of(dict(zip((*KEY, *LAYER), (*key, *values), strict=False)))
-        for key, values in zip(table.keys, table.values, strict=True)
+        ScanLayer.of(dict(zip((*KEY, *LAYER), (*key, *values), strict=False)), scale=scale)
+        for key, values, scale in zip(table.keys, table.values, table.scales, strict=True)
     ]

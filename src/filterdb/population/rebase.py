@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
 from pathlib import Path
 
 from filterdb.population.population import Population
@@ -17,6 +18,7 @@ from filterdb.store.query import select_summaries
 from filterdb.store.rebasing import Key, rebase
 from filterdb.store.summaries import read_bases
 
+Place = tuple[str, str, bytes]
 FILTERS_PER_TAP = 100
 """Fewer filters than that for each tap say more about themselves than about a population."""
 
@@ -82,18 +84,19 @@ def adopt_reference(folder: Path, *, scanning: Scanning | None = None) -> dict[K
 
 def _summaries(
     folder: Path, bases: Mapping[Kernel, Basis], scanning: Scanning
-) -> Iterator[tuple[list[Key], LayerSummary]]:
-    """Summaries in other bases, each with all the rows whose weights it is of."""
-    rows: dict[tuple[str, str], list[Key]] = defaultdict(list)
-    layers: dict[tuple[str, str], ScanLayer] = {}
-    for kernel in bases:
-        for row in select_summaries(folder, None, (*KEY, *LAYER), kernel=kernel)[0]:
-            facts = dict(zip((*KEY, *LAYER), row, strict=False))
-            part = row[len(facts)]
-            layer = ScanLayer.of(facts)
-            place = (layer.weights_hash, layer.tensor)
+) -> Iterator[tuple[list[Key], bool, LayerSummary]]:
+    """Summaries in other bases, each with all the rows whose weights it is of, and if folded."""
+    rows: dict[Place, list[Key]] = defaultdict(list)
+    layers: dict[Place, ScanLayer] = {}
+    for kernel, folded in product(bases, (False, True)):
+        columns = (*KEY, *LAYER)
+        found, _ = select_summaries(folder, None, columns, kernel=kernel, folded=folded)
+        for row in found:
+            scale, part = row[len(columns) : len(columns) + 2]
+            layer = ScanLayer.of(dict(zip(columns, row, strict=False)), scale=scale)
+            place = place_of(layer)
             key = (layer.model_id, layer.layer_index)
-            if part is not None and key not in rows[place]:
+            if part is not None and folded == bool(scale) and key not in rows[place]:
                 rows[place].append(key)
                 layers.setdefault(place, layer)
     ordered: Iterable[ScanLayer] = sorted(
@@ -102,4 +105,9 @@ def _summaries(
     job = SummaryJob(tuple(bases.values()))
     for scanned in scanning.scan(split(folder, ordered), job, checkpoint=folder / SCANS):
         for layer in scanned.layers:
-            yield rows[layer.weights_hash, layer.tensor], scanned.value
+            yield rows[place_of(layer)], bool(layer.scale), scanned.value
+
+
+def place_of(layer: ScanLayer) -> Place:
+    """What tells a layer's weights: their payload, their tensor, and what they are times."""
+    return layer.weights_hash, layer.tensor, layer.scale

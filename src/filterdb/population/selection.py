@@ -13,9 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filterdb.errors import QueryError
+from filterdb.population.choices import WEIGHTS, check_choice
 from filterdb.population.table import LayerTable, without_empty
+from filterdb.population.variants import measured, why_not
 from filterdb.stats.basis import Basis, Kernel, reference_basis
 from filterdb.stats.summary import FINE_BINS, MOST_TAPS, has_summary
+from filterdb.store.folded import folded_measures
 from filterdb.store.query import Row, select_kernels, select_layers, select_summaries
 from filterdb.store.schema import quoted
 from filterdb.store.summaries import (
@@ -29,6 +32,8 @@ from filterdb.store.summaries import (
 if TYPE_CHECKING:
     pass
 
+OWN = ("model_id", "layer_index", "model_weights_hash", "tensor", "weight_state")
+"""The columns that every table reads for itself."""
 ALL_PARTS = ("clean", "sparse")
 SAME_WEIGHTS = "the same weights as another model's"
 USUAL = (3, 3)
@@ -62,6 +67,10 @@ class Selection:
     drop_sparse
         Leave out the filters that are sparse within their layer (METHODS 1.4), as the
         workshop's analyses do.
+    weights
+        ``"stored"``; ``"raw"``: without the layers that a batch normalisation is folded into;
+        ``"folded"``: layers that one follows are multiplied by its scale. Conditions are on
+        the stored weights in any case.
 
     Raises
     ------
@@ -77,8 +86,11 @@ class Selection:
         *,
         kernel: Kernel | None = None,
         drop_sparse: bool = False,
+        weights: str = "stored",
     ) -> None:
+        check_choice("kind of weights", weights, WEIGHTS)
         self.folder = folder
+        self.weights = weights
         self.where = where
         self.drop_sparse = drop_sparse
         self.asked = kernel
@@ -107,11 +119,27 @@ class Selection:
         """The basis that the database's histograms of this kernel size are in, as of now."""
         return read_bases(self.folder).get(self.kernel) or reference_basis(self.kernel)
 
+    @cached_property
+    def measured(self) -> dict[str, Any]:
+        """Which weights were asked for, and how many layers are measured in each state."""
+        return measured(self.table().states, weights=self.weights)
+
     def layers(self) -> list[Row]:
-        """The layers, as :meth:`filterdb.Database.layers` gives them, of this kernel size."""
+        """The layers, as :meth:`filterdb.Database.layers` gives them, of this kernel size.
+
+        Their measures are those of the weights that were asked for.
+        """
         height, width = self.kernel
         where = f"kh = {height} AND kw = {width} AND (\n{self.where or 'TRUE'}\n)"
-        return select_layers(self.folder, where)
+        rows = select_layers(self.folder, where)
+        folded = folded_measures(self.folder) if self.weights == "folded" else {}
+        keys = [(row["model_id"], row["layer_index"]) for row in rows]
+        return [
+            row | folded.get(key, {})
+            for key, row in zip(keys, rows, strict=True)
+            if not (self.weights == "raw" and row["weight_state"] == "folded")
+            and not (folded and row["weight_state"] == "raw" and key not in folded)
+        ]
 
     def table(
         self, *, columns: Sequence[str] = (), arrays: Sequence[str] = (), once: bool = True
@@ -133,28 +161,36 @@ class Selection:
         QueryError
             Nothing is left.
         """
-        needed = ("model_id", "layer_index", "model_weights_hash", "tensor", *columns)
+        needed = (*OWN, *columns)
         rows, basis = select_summaries(
-            self.folder, self.where, needed, kernel=self.kernel, arrays=arrays
+            self.folder,
+            self.where,
+            needed,
+            kernel=self.kernel,
+            arrays=arrays,
+            folded=self.weights == "folded",
         )
         width = len(needed)
         first: dict[tuple[str, str], int] = {}
         keys: list[tuple[int, int]] = []
         weights: list[tuple[str, str]] = []
         values: list[tuple[Any, ...]] = []
+        states: list[str | None] = []
+        scales: list[bytes | None] = []
         n: list[int] = []
         parts: list[tuple[int, tuple[Any, ...]]] = []  # layer's position, its arrays
         left_out: dict[str, int] = {}
         refused = None  # the layer that was left out last: it may have a second row
         for row in rows:
-            key, own, part = (row[0], row[1]), (row[2], row[3]), row[width]
+            key, scale, part = (row[0], row[1]), row[width], row[width + 1]
             if key == refused:
                 continue
             if not keys or keys[-1] != key:
-                reason = None
-                if once and first.setdefault(own, row[0]) != row[0]:
+                own = row[2], row[3]
+                reason = why_not(self.weights, row[4], scale)
+                if reason is None and once and first.setdefault(own, row[0]) != row[0]:
                     reason = SAME_WEIGHTS
-                elif part is None:
+                elif reason is None and part is None:
                     reason = "no summary: weights that are not finite, or none at all"
                 if reason:
                     left_out[reason] = left_out.get(reason, 0) + 1
@@ -162,16 +198,20 @@ class Selection:
                     continue
                 keys.append(key)
                 weights.append(own)
-                values.append(row[4:width])
+                values.append(row[len(OWN) : width])
+                states.append(row[4])
+                scales.append(scale)
                 n.append(0)
             if part == "sparse" and self.drop_sparse:
                 continue
-            n[-1] += row[width + 1]
-            parts.append((len(keys) - 1, row[width + 2 :]))
+            n[-1] += row[width + 2]
+            parts.append((len(keys) - 1, row[width + 3 :]))
         if not sum(n) or basis is None:
             raise QueryError(self._why_empty())
         counts = np.array(n, np.int64)
-        table = LayerTable(keys, weights, values, counts, {}, basis_of(basis), left_out)
+        table = LayerTable(
+            keys, weights, values, counts, {}, basis_of(basis), left_out, states, scales
+        )
         places = np.array([place for place, _ in parts])
         for position, name in enumerate(arrays):
             blobs = [part[position] for _, part in parts]
@@ -233,7 +273,8 @@ class Selection:
         condition = f" where {self.where}" if self.where else ""
         size = "" if self.asked is None else " of {}x{} filters".format(*self.asked)
         sparse = ", sparse ones left out" if self.drop_sparse else ""
-        return f"<{type(self).__name__}{size} in {str(self.folder)!r}{condition}{sparse}>"
+        kind = "" if self.weights == "stored" else f", {self.weights} weights"
+        return f"<{type(self).__name__}{size} in {str(self.folder)!r}{condition}{sparse}{kind}>"
 
 
 def condition(

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filterdb.errors import QueryError
+from filterdb.population import variants
 from filterdb.population.axes import axis_of
 from filterdb.population.choices import PRESETS, WEIGHTINGS, check_choice
 from filterdb.population.grouping import Grouped, group_layers, join_tables
@@ -138,7 +139,7 @@ def shift_between(
     (first, *_), (one, *_) = tables.values(), populations.values()
     for name, other in populations.items():
         check_comparable(one, other, first.basis, tables[name].basis)
-    grouped = join_tables(tables)
+    grouped = join_tables(tables, weights=one.weights)
     basis, width = first.basis, 2 * first.basis.reach / COARSE_BINS
     counts = grouped.table.arrays["coarse"]
     return compare(
@@ -161,6 +162,9 @@ def check_comparable(one: Selection, other: Selection, basis: Basis, its: Basis)
         They differ in their kernel size or their basis; the message has the command that mends
         it.
     """
+    if one.weights != other.weights:
+        msg = f"{one.weights} weights cannot be compared with {other.weights} ones."
+        raise QueryError(msg)
     if basis.kernel != its.kernel:
         sizes = "{}x{} and {}x{}".format(*basis.kernel, *its.kernel)
         msg = f"Filters of {sizes} cannot be compared. Name one size: --kernel 3x3."
@@ -240,7 +244,7 @@ def spread(pairs: Sequence[Pair], values: Sequence[float | None], size: int) -> 
 
 def remarks(grouped: Grouped, statistics: Sequence[PairStatistics]) -> list[str]:
     """What to know of a result: groups that are too small, and nulls that cannot say much."""
-    said = []
+    said = list(variants.remarks(grouped.coverage["weights"]))
     few = [group.name for group in grouped.groups if 0 < group.filters < FEW_FILTERS]
     if few:
         said.append(

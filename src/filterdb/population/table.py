@@ -34,6 +34,11 @@ class LayerTable:
         What the histograms are in, as the same moment had it.
     left_out
         Why layers of the selection are not in it -> how many.
+    states
+        State of each layer's stored weights: ``"raw"``, ``"folded"``, ...; None where the
+        catalogue does not say.
+    scales
+        What each layer is multiplied by, as the catalogue has it; None where it is as stored.
     """
 
     keys: list[tuple[int, int]]
@@ -43,6 +48,8 @@ class LayerTable:
     arrays: dict[str, NDArray[Any]]
     basis: Basis
     left_out: dict[str, int] = field(default_factory=dict)
+    states: list[str | None] = field(default_factory=list)
+    scales: list[bytes | None] = field(default_factory=list)
 
     def take(self, chosen: Sequence[int]) -> LayerTable:
         """Some of the layers; fine histograms, which are added up, cannot be divided."""
@@ -52,6 +59,8 @@ class LayerTable:
             weights=[self.weights[index] for index in chosen],
             values=[self.values[index] for index in chosen],
             n=self.n[chosen],
+            states=[self.states[index] for index in chosen],
+            scales=[self.scales[index] for index in chosen],
             arrays={name: array[chosen] for name, array in self.arrays.items() if name != "fine"},
         )
 

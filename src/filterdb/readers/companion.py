@@ -15,11 +15,27 @@ def beside(path: Path, suffix: str) -> Path | None:
     """
     try:
         other = path.with_suffix(suffix)
-        # Of a link that was given, the folder that it lies in counts, not its target's.
-        inside = other.resolve().parent == path.parent.resolve()
-        return other if other != path and inside and other.is_file() else None
+        return other if other != path and is_beside(other, path) and other.is_file() else None
     except (OSError, RuntimeError, ValueError):  # a loop of links, an impossible name
         return None
+
+
+def is_beside(other: Path, path: Path) -> bool:
+    """Whether a file truly lies in the folder of another.
+
+    Of a link that was given, the folder that it lies in counts, not its target's. In a cache, as
+    that of a hub, both are links into one folder: then that is where they lie.
+    """
+    if other.resolve().parent == path.parent.resolve():
+        return True
+    if not (other.is_symlink() and path.is_symlink()):
+        return False
+    return target_folder(other) == target_folder(path)
+
+
+def target_folder(link: Path) -> Path:
+    """The folder that a link leads into, itself without links."""
+    return (link.parent / link.readlink()).parent.resolve()
 
 
 def read_text_file(path: Path, most: int) -> str:

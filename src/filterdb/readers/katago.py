@@ -27,7 +27,12 @@ from filterdb.readers.layer_graph import unique
 from filterdb.readers.limits import allowed_bytes
 from filterdb.readers.recognise.signatures import is_katago
 
-FORMAT = Format("katago", "KataGo network (txt.gz and bin.gz)", (".txt.gz", ".bin.gz"))
+FORMAT = Format(
+    "katago",
+    "KataGo network (txt.gz and bin.gz)",
+    (".txt.gz", ".bin.gz"),
+    reads="text and binary, whatever the version; dilation and norms",
+)
 
 MARK = b"@BIN@"
 CONVOLUTION, NORM, MATRIX, BIAS = 6, 4, 2, 1

@@ -66,7 +66,13 @@ def from_module(module: Any) -> Contents:
     chosen = select(effective_state(module), LiveObjects())
     layers = convolutions(module)
     tensors = [stated(tensor, layers) for tensor in chosen.tensors]
-    return Contents("torch-module", tuple(tensors), chosen.skipped, notes=chosen.notes)
+    return Contents(
+        "torch-module",
+        tuple(tensors),
+        chosen.skipped,
+        notes=chosen.notes,
+        epsilons=epsilons(module),
+    )
 
 
 class LiveObjects:
@@ -164,6 +170,12 @@ def convolutions(module: Any) -> dict[str, Convolution]:
                 dilation=dilation if is_pair(dilation) else None,
             )
     return found
+
+
+def epsilons(module: Any) -> dict[str, float]:
+    """Epsilon of every norm of a module, by its name in the state dict."""
+    held = ((name, getattr(layer, "eps", None)) for name, layer in module.named_modules())
+    return {bare(name): float(eps) for name, eps in held if isinstance(eps, int | float)}
 
 
 def is_pair(value: object) -> bool:

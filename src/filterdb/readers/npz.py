@@ -25,7 +25,12 @@ from filterdb.readers.mapping import map_file
 from filterdb.readers.name_order import natural_key, numbers_ascend
 from filterdb.readers.state_dict import tidy
 
-FORMAT = Format("npz", "NumPy arrays (npz archive or single npy)", (".npz", ".npy"))
+FORMAT = Format(
+    "npz",
+    "NumPy arrays (npz archive or single npy)",
+    (".npz", ".npy"),
+    reads="plain numbers; object arrays are skipped, never unpickled",
+)
 
 ENCRYPTED = 0x1
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError,

@@ -30,7 +30,12 @@ from filterdb.readers.recognise.signatures import (
     is_pickle,
 )
 
-FORMAT = Format("pickle", "pickle of NumPy arrays", (".pkl", ".pickle", ".model"))
+FORMAT = Format(
+    "pickle",
+    "pickle of NumPy arrays",
+    (".pkl", ".pickle", ".model"),
+    reads="protocols 0 to 5, never run",
+)
 
 TORCH_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
 NUMBERED = re.compile(r"([A-Za-z]+)_?(\d+)")

@@ -61,7 +61,9 @@ def merge_parts(tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[str]]:
         body = parts["v"] if way == "norm" else parts["orig"]
         merged.update((tensor.name, None) for tensor in parts.values())
         load = partial(LOADERS[way], body, parts)
-        merged[body.name] = replace(body, name=target, load=load)
+        identities = tuple(tensor.identity for tensor in parts.values())
+        identity = None if None in identities else (way, *identities)
+        merged[body.name] = replace(body, name=target, load=load, identity=identity)
     whole = [merged.get(tensor.name, tensor) for tensor in tensors]
     kept, shifted = add_offsets([tensor for tensor in whole if tensor is not None])
     notes = [f"{VERBS[way]} in {number} tensors." for way, number in count.items() if number]
@@ -82,7 +84,8 @@ def add_offsets(tensors: list[Tensor]) -> tuple[list[Tensor], int]:
             continue
         if offset.shape == weight.shape[:1]:
             moved[offset.name] = None
-            moved[weight.name] = replace(weight, load=partial(load_shifted, weight, offset))
+            load = partial(load_shifted, weight, offset)
+            moved[weight.name] = replace(weight, load=load, identity=None)
     kept = [moved.get(tensor.name, tensor) for tensor in tensors]
     return [tensor for tensor in kept if tensor is not None], len(moved) // 2
 

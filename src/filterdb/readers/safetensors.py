@@ -16,14 +16,21 @@ from numpy.typing import NDArray
 from filterdb.errors import CorruptFileError, LimitError
 from filterdb.layer import Contents, Skipped, Tensor
 from filterdb.readers import elements
+from filterdb.readers.averages import without_averages
 from filterdb.readers.format import Format
 from filterdb.readers.head import Head
 from filterdb.readers.limits import check_expansion
 from filterdb.readers.mapping import map_file
 from filterdb.readers.name_order import natural_key
 from filterdb.readers.state_dict import tidy
+from filterdb.readers.statements import statements_in_any
 
-FORMAT = Format("safetensors", "safetensors", (".safetensors",))
+FORMAT = Format(
+    "safetensors",
+    "safetensors",
+    (".safetensors",),
+    reads="every element type, bfloat16 and float8 too; mapped",
+)
 
 MAX_HEADER = 16_000_000
 """Bytes of JSON that we parse: room for 100,000 tensors. (The format allows 100 MB, which may
@@ -90,13 +97,15 @@ def read(head: Head) -> Contents:
         load = partial(load_view, body[begin:end], dtype, shape)
         tensors.append(Tensor(name, shape, dtype, load))
     tensors, notes = in_natural_order(tensors)
-    tidied, further = tidy(tensors)
+    kept, averages, named = without_averages(tensors)
+    tidied, further = tidy(kept)
     return Contents(
         format=FORMAT.name,
         tensors=tuple(tidied),
-        skipped=tuple(skipped),
+        skipped=(*skipped, *averages),
         producer=PRODUCERS.get(str(metadata.get("format"))) if isinstance(metadata, dict) else None,
-        notes=(*notes, *further),
+        notes=(*notes, *named, *further),
+        statements=statements_in_any(metadata, "__metadata__ of the file"),
     )
 
 

@@ -20,7 +20,7 @@ weights held in parts are merged (see ``reparametrised.py``).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
@@ -29,12 +29,13 @@ from typing import Protocol
 
 from filterdb.errors import LimitError, ReadError
 from filterdb.layer import Loader, Skipped, Tensor
+from filterdb.readers.adapters import merge_adapters
+from filterdb.readers.averages import AVERAGED, without_averages
 from filterdb.readers.limits import MAX_DEPTH, MAX_NAME
 from filterdb.readers.reparametrised import merge_parts
 
 OPTIMISER = re.compile(r"optim|^opt(_?\w)?$|(^|_)(lr_?)?(sched|scaler)", re.I)
 OPTIMISER_KEYS = frozenset({"exp_avg", "exp_avg_sq", "momentum_buffer", "square_avg"})
-AVERAGED = re.compile(r"(^|_)(ema|swa|avg|averaged?|shadow)(_|$)", re.I)
 AUXILIARY = re.compile(
     r"^(net|model)?_?d(_[a-z0-9]+)*$|_d$|^disc|discrim|critic|criterion|loss|perceptual|teacher",
     re.I,
@@ -52,6 +53,8 @@ class Array:
     shape: tuple[int, ...]
     dtype: str
     load: Loader
+    scheme: str = ""
+    identity: Hashable = None
 
 
 class Objects(Protocol):
@@ -134,7 +137,12 @@ class Network:
         if isinstance(found, str):
             self.skipped.append(Skipped(name, found))
         else:
-            self.tensors.append(Tensor(name, found.shape, found.dtype, found.load))
+            self.tensors.append(
+                Tensor(
+                    name, found.shape, found.dtype, found.load,
+                    scheme=found.scheme, identity=found.identity,
+                )
+            )  # fmt: skip
 
 
 def select(root: object, objects: Objects) -> Selection:
@@ -155,7 +163,10 @@ def select(root: object, objects: Objects) -> Selection:
     networks = join_layers(find_networks(root, objects))
     for network in networks:
         without_duplicates(network)
-        network.tensors, network.notes = tidy(network.tensors)
+        kept, averages, notes = without_averages(network.tensors)
+        network.skipped += averages
+        network.tensors, further = tidy(kept)
+        network.notes = [*notes, *further]
     candidates = [n for n in networks if n.spatial]
     if not candidates:
         if not networks:
@@ -171,7 +182,8 @@ def choose(candidates: Sequence[Network]) -> Selection:
     for network in sorted(candidates, key=copy_rank):
         originals.setdefault(network.spatial, network)
     taken = min(originals.values(), key=lambda n: (is_auxiliary(n), -n.n_filters, n.path))
-    skipped = list(taken.skipped)
+    tensors, tied = without_ties(taken.tensors)
+    skipped = [*taken.skipped, *tied]
     notes = list(taken.notes)
     others = [network for network in candidates if network is not taken]
     for network in others:
@@ -187,7 +199,24 @@ def choose(candidates: Sequence[Network]) -> Selection:
         notes.insert(
             0, f"Several state dicts hold convolutions: {taken.label} was taken, not {rest}."
         )
-    return Selection(tuple(taken.tensors), tuple(skipped), tuple(notes))
+    return Selection(tuple(tensors), tuple(skipped), tuple(notes))
+
+
+def without_ties(tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[Skipped]]:
+    """Weights that several layers share, once: under their first name."""
+    owners: dict[Hashable, str] = {}
+    kept: list[Tensor] = []
+    tied: list[Skipped] = []
+    for tensor in tensors:
+        if tensor.identity is None or len(tensor.shape) < 3:
+            kept.append(tensor)
+            continue
+        owner = owners.setdefault(tensor.identity, tensor.name)
+        if owner == tensor.name:
+            kept.append(tensor)
+        else:
+            tied.append(Skipped(tensor.name, f"shares the weights of {owner!r}"))
+    return kept, tied
 
 
 def copy_rank(network: Network) -> int:
@@ -316,7 +345,8 @@ def tidy(tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[str]]:
     """
     renamed, notes = without_wrappers(list(tensors))
     merged, further = merge_parts(renamed)
-    return merged, [*notes, *further]
+    changed, more = merge_adapters(merged)
+    return changed, [*notes, *further, *more]
 
 
 def without_wrappers(tensors: list[Tensor]) -> tuple[list[Tensor], list[str]]:

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from filterdb.errors import DamagedStoreError
 from filterdb.stats.basis import Kernel
+from filterdb.stats.folding import folded
 from filterdb.stats.summary import BLOCK
+from filterdb.store.folded import scale_of
 from filterdb.store.payload import payload_path, read_payload
 
 PART_BYTES = 32 * 2**20
@@ -40,6 +42,9 @@ class ScanLayer:
         Number of filters that the catalogue says it has.
     weights_hash
         Of the model: the name of the payload.
+    scale
+        What its filters are multiplied by, one number an output channel, as the catalogue has
+        it; empty to take them as they are.
     """
 
     model_id: int
@@ -48,9 +53,10 @@ class ScanLayer:
     shape: tuple[int, ...]
     n_filters: int
     weights_hash: str
+    scale: bytes = b""
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> Self:
+    def of(cls, row: Mapping[str, Any], *, scale: bytes | None = None) -> Self:
         """A row of ``layers`` with the ``weights_hash`` of its model as ``model_weights_hash``."""
         return cls(
             model_id=row["model_id"],
@@ -59,6 +65,7 @@ class ScanLayer:
             shape=(row["out_channels"], row["in_per_group"], row["kh"], row["kw"]),
             n_filters=row["n_filters"],
             weights_hash=row["model_weights_hash"],
+            scale=scale or b"",
         )
 
     @property
@@ -107,7 +114,11 @@ class Part:
     @property
     def key(self) -> str:
         """16 hexadecimal digits: a hash of the weights that it stands for, wherever they lie."""
-        content = [(layer.weights_hash, layer.tensor, layer.shape) for layer in self.layers]
+        content = [
+            (layer.weights_hash, layer.tensor, layer.shape)
+            + ((hashlib.sha256(layer.scale).hexdigest(),) if layer.scale else ())
+            for layer in self.layers
+        ]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
     def read(self) -> Iterator[tuple[ScanLayer, NDArray[np.float32]]]:
@@ -135,6 +146,8 @@ class Part:
                         "damaged; remove those models and ingest their files again."
                     )
                     raise DamagedStoreError(msg)
+                if layer.scale:
+                    weights = folded(weights, scale_of(layer.scale, layer.shape[0]))
                 yield layer, weights.reshape(-1, layer.taps)
 
 

@@ -14,13 +14,17 @@ from typing import Any, Self
 
 from filterdb._version import __version__
 from filterdb.errors import StoreError
+from filterdb.layer import Statement
 from filterdb.stats.basis import Basis
 from filterdb.stats.summary import LayerSummary
 from filterdb.store import connection as connections
 from filterdb.store import schema
 from filterdb.store.columns import ensure_columns
 from filterdb.store.connection import write_failure, writing
+from filterdb.store.described import describe, undescribe
 from filterdb.store.digest import digest_of, refresh_digest
+from filterdb.store.folded import FoldedLayer, put_folded
+from filterdb.store.inferred import put_inferred
 from filterdb.store.key_sets import settle_labels
 from filterdb.store.naming import clean, resolve
 from filterdb.store.payload import Draft, is_whole, payload_path
@@ -49,6 +53,10 @@ class NewModel:
         Index of the layer -> its summary; layers that have none are left out.
     bases
         The bases that their histograms are in.
+    folded
+        Index of the layer -> what it is with the norm that follows it.
+    statements
+        What the file itself says of the model.
     """
 
     model: Row
@@ -57,6 +65,8 @@ class NewModel:
     draft: Draft
     summaries: Mapping[int, LayerSummary] = field(default_factory=dict)
     bases: Sequence[Basis] = ()
+    folded: Mapping[int, FoldedLayer] = field(default_factory=dict)
+    statements: Sequence[Statement] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +152,12 @@ class Catalogue:
         return Kept(number, name, n_layers, n_filters, tuple(json.loads(companions)), added=False)
 
     def add(
-        self, new: NewModel, names: Sequence[str], metadata: Mapping[str, Any] | None = None
+        self,
+        new: NewModel,
+        names: Sequence[str],
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        sources: Sequence[Statement] = (),
     ) -> Kept:
         """Take a model in, with its weights: all of it, or nothing.
 
@@ -157,6 +172,8 @@ class Catalogue:
             Names to give it, best first; the last one gets a number if all are taken.
         metadata
             Columns of the user; :meth:`ensure_columns` has made room for them.
+        sources
+            Where those of them come from that are not the user's own words.
         """
         try:
             with writing(self._connection):
@@ -165,7 +182,11 @@ class Catalogue:
                     self._restore(new.draft)
                     return there
                 self._publish(new.draft)
-                return self._insert(new, self._free_name(names), dict(metadata or {}))
+                kept = self._insert(new, self._free_name(names), dict(metadata or {}))
+                if sources:
+                    put_inferred(self._connection, kept.id, sources)
+                    refresh_digest(self._connection, kept.id)
+                return kept
         except BaseException:
             with suppress(StoreError):
                 self._sweep(new.draft.weights_hash)
@@ -173,21 +194,27 @@ class Catalogue:
         finally:
             new.draft.discard()
 
-    def set_metadata(self, model_id: int, metadata: Mapping[str, Any]) -> bool:
-        """Change what users say of a model; True where anything was different."""
-        if not metadata:
-            return False
-        columns = ", ".join(map(schema.quoted, metadata))
-        query = f"SELECT {columns} FROM models WHERE id = ?"  # noqa: S608
-        there = self._connection.execute(query, (model_id,)).fetchone()
-        if there is None or tuple(there) == tuple(metadata.values()):
-            return False
-        change = ", ".join(f"{schema.quoted(name)} = ?" for name in metadata)
-        query = f"UPDATE models SET {change} WHERE id = ?"  # noqa: S608
-        with writing(self._connection):
-            self._connection.execute(query, (*metadata.values(), model_id))
-            refresh_digest(self._connection, model_id)
-        return True
+    def set_metadata(
+        self, model_id: int, metadata: Mapping[str, Any], *, sources: Sequence[Statement] = ()
+    ) -> bool:
+        """Change what users say of a model; True where anything was different.
+
+        None takes back what a user said, but nothing that the file itself says.
+
+        Parameters
+        ----------
+        model_id
+            Number of the model.
+        metadata
+            Columns of the user; :meth:`ensure_columns` has made room for them.
+        sources
+            The words by which the user said some of them.
+        """
+        return describe(self._connection, model_id, metadata, sources=sources)
+
+    def clear_metadata(self, model_id: int, columns: Sequence[str]) -> bool:
+        """Empty columns of a model, whoever filled them; True where anything was there."""
+        return undescribe(self._connection, model_id, columns)
 
     def ensure_columns(self, names: Iterable[str]) -> None:
         """As :func:`filterdb.store.columns.ensure_columns`."""
@@ -323,6 +350,8 @@ class Catalogue:
                 raise StoreError(msg)
         for index, summary in new.summaries.items():
             put_summary(self._connection, (model_id, index), summary)
+        for index, layer in new.folded.items():
+            put_folded(self._connection, (model_id, index), layer)
 
     def _tensors_of(self, model_id: int, layers: list[Row]) -> list[Row]:
         """Layers with the tensor names of the payload that another file of these weights made."""

@@ -24,17 +24,18 @@ def ensure_columns(connection: sqlite3.Connection, names: Iterable[str]) -> None
         The database cannot be written.
     """
     names = list(names)
-    if not _missing(connection, names):
+    if not lacking(connection, names):
         return
     with writing(connection):
-        missing = _missing(connection, names)
+        missing = lacking(connection, names)
         _check_room(connection, len(missing))
         for name in missing:
             connection.execute(f"ALTER TABLE models ADD COLUMN {quoted(name)}")
         refresh_schema_digest(connection)
 
 
-def _missing(connection: sqlite3.Connection, names: Iterable[str]) -> list[str]:
+def lacking(connection: sqlite3.Connection, names: Iterable[str]) -> list[str]:
+    """Those of the names that are no columns of ``models`` yet."""
     there = set(map(_folded, columns_of(connection, "models")))
     return [name for name in names if _folded(name) not in there]
 

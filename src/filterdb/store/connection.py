@@ -40,7 +40,8 @@ def exists(folder: Path) -> bool:
 def open_to_read(folder: Path, *, snapshot: bool = False) -> sqlite3.Connection:
     """Open a catalogue to read, also on a read-only disk and while others write.
 
-    A catalogue of an older version is read as if the tables that it lacks were there, empty.
+    A catalogue of an older version is read as if the tables that it lacks were there, empty,
+    and the columns, undefined.
 
     In a folder that may be written to, SQLite needs its two helper files while the connection
     is open; it removes them at the end only for a connection that could write. So that one is
@@ -71,9 +72,10 @@ def open_to_read(folder: Path, *, snapshot: bool = False) -> sqlite3.Connection:
         try:
             if snapshot:
                 connection.execute("BEGIN")
-            if schema.check_version(connection) < schema.SCHEMA_VERSION:
+            version = schema.check_version(connection)
+            if version < schema.SCHEMA_VERSION:
                 connection.execute("PRAGMA temp_store = MEMORY")
-                schema.stand_in(connection)
+                schema.stand_in(connection, version)
             connection.execute("PRAGMA query_only = ON")
         except sqlite3.OperationalError as error:
             connection.close()
@@ -124,7 +126,8 @@ def open_to_write(folder: Path) -> sqlite3.Connection:
 def _bring_up_to_date(connection: sqlite3.Connection) -> None:
     """Add what a catalogue of an older version lacks: all of it, or nothing."""
     with writing(connection):
-        if schema.check_version(connection) == schema.SCHEMA_VERSION:  # another process was faster
+        version = schema.check_version(connection)
+        if version == schema.SCHEMA_VERSION:  # another process was faster
             return
         if not schema_is_whole(connection):  # a digest taken anew would hide it
             msg = (
@@ -132,7 +135,7 @@ def _bring_up_to_date(connection: sqlite3.Connection) -> None:
                 "left as it is. Restore it from a backup, or ingest the files into a new folder."
             )
             raise DamagedStoreError(msg)
-        schema.add_tables(connection)
+        schema.add_tables(connection, version)
         refresh_schema_digest(connection)
 
 

@@ -38,7 +38,7 @@ def digest_of(*rows: Row) -> str:
 def model_digest(connection: sqlite3.Connection, model_id: int) -> str:
     """Digest of a model's row, its layers and what was skipped, as they are stored.
 
-    Summaries are in it by their own digests.
+    Summaries, measures of folded weights and inferred metadata are in it by their own digests.
     """
     rows: list[Row] = []
     for table, key, order in (
@@ -50,12 +50,13 @@ def model_digest(connection: sqlite3.Connection, model_id: int) -> str:
         query = f"SELECT * FROM {table} WHERE {key} = ? ORDER BY {order}"  # noqa: S608
         found = connection.execute(query, (model_id,))
         rows.extend(dict(zip(columns, row, strict=True)) for row in found)
-    query = (
-        "SELECT layer_index, part, digest FROM summaries WHERE model_id = ? "
-        "ORDER BY layer_index, part"
-    )
-    found = connection.execute(query, (model_id,))
-    rows.extend({"summary": list(row)} for row in found)
+    for told, table, key in (
+        ("summary", "summaries", "layer_index, part"),
+        ("folded", "folded", "layer_index"),
+        ("inferred", "inferred", '"column"'),
+    ):
+        query = f"SELECT {key}, digest FROM {table} WHERE model_id = ? ORDER BY {key}"  # noqa: S608
+        rows.extend({told: list(row)} for row in connection.execute(query, (model_id,)))
     return digest_of(*rows)
 
 

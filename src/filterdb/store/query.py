@@ -13,7 +13,7 @@ from typing import Any
 
 from filterdb.errors import DamagedStoreError, QueryError
 from filterdb.store.connection import open_to_read
-from filterdb.store.schema import columns_of, quoted
+from filterdb.store.schema import MEASURES, columns_of, quoted
 
 SECONDS = 30.0
 LARGEST_VALUE = 16 * 2**20
@@ -26,6 +26,18 @@ ALLOWED = {
 }
 DAMAGE = ("malformed", "decode", "I/O error", "unable to open", "locked", "not a database")
 """Words of SQLite's errors that are not the expression's fault."""
+
+OF_CHOSEN = "{0}.model_id = chosen.model_id AND {0}.layer_index = chosen.layer_index"
+STORED_SUMMARIES = (
+    f"LEFT JOIN summaries ON {OF_CHOSEN.format('summaries')} "
+    "AND summaries.part IN ('clean', 'sparse')"
+)
+FOLDED_SUMMARIES = (
+    f"LEFT JOIN folded ON {OF_CHOSEN.format('folded')} "
+    f"LEFT JOIN summaries ON {OF_CHOSEN.format('summaries')} "
+    "AND (folded.scale IS NULL) = (summaries.part IN ('clean', 'sparse'))"
+)
+"""The summaries of the chosen layers: of folded weights where there are any."""
 
 MARK = '"meets the condition"'
 
@@ -145,6 +157,7 @@ def select_summaries(
     *,
     kernel: tuple[int, int],
     arrays: Sequence[str] = (),
+    folded: bool = False,
 ) -> tuple[list[tuple[Any, ...]], Row | None]:
     """Summaries of the selected layers of one kernel size, a row for each part of a layer.
 
@@ -163,12 +176,15 @@ def select_summaries(
     arrays
         Columns of ``summaries`` that are wanted behind ``part`` and ``n``: ``"coarse"``,
         ``"scaled"``, ...
+    folded
+        Layers that a batch normalisation follows are those times its scale: their summaries, and
+        their measures among ``columns``.
 
     Returns
     -------
     rows
-        ``columns``, ``part``, ``n``, ``arrays``; by model, layer and part. A layer without a
-        summary has one row with ``part`` None.
+        ``columns``, ``scale`` (None where the weights are as stored), ``part``, ``n``, ``arrays``;
+        by model, layer and part. A layer without a summary has one row with ``part`` None.
     basis
         The row of ``bases`` of that kernel size; None where there is none.
 
@@ -184,15 +200,24 @@ def select_summaries(
         bases = [dict(zip(columns_of(connection, "bases"), row, strict=True)) for row in found]
         own = columns_of(connection, "layers")
         joined, known = _joined(own, columns_of(connection, "models"))
-        names = [f"chosen.{quoted(name)}" for name in columns]
-        names += [f"summaries.{name}" for name in ("part", "n", *arrays)]
+        names = [_of_layer(name, folded=folded) for name in columns]
+        names += ["folded.scale" if folded else "NULL"]
+        names += ["replace(summaries.part, 'folded_', '')"]
+        names += [f"summaries.{name}" for name in ("n", *arrays)]
         query = (
             f"SELECT {', '.join(names)} FROM {_marked(f'({joined})', where)} AS chosen "  # noqa: S608
-            "LEFT JOIN summaries USING (model_id, layer_index) "
+            f"{FOLDED_SUMMARIES if folded else STORED_SUMMARIES} "
             f"WHERE {MARK} AND chosen.kh = {height} AND chosen.kw = {width} "
             "ORDER BY chosen.model_id, chosen.layer_index, summaries.part"
         )
         return _fetch(connection, query, known), bases[0] if bases else None
+
+
+def _of_layer(name: str, *, folded: bool) -> str:
+    """A column of the chosen layers; their measures may be those of the folded weights."""
+    if folded and name.lower() in (*MEASURES, "verdict", "reason"):
+        return f"CASE WHEN folded.scale IS NULL THEN chosen.{name} ELSE folded.{name} END"
+    return f"chosen.{quoted(name)}"
 
 
 def select_values(

@@ -15,10 +15,13 @@ from filterdb.store.lock import cleaning
 from filterdb.store.summaries import put_basis, put_summary
 
 Key = tuple[int, int]
+IS_FOLDED = "(part LIKE 'folded%')"
 
 
 def rebase(
-    folder: Path, bases: Sequence[Basis], summaries: Iterable[tuple[Sequence[Key], LayerSummary]]
+    folder: Path,
+    bases: Sequence[Basis],
+    summaries: Iterable[tuple[Sequence[Key], bool, LayerSummary]],
 ) -> int:
     """Replace the summaries of some kernel sizes by those in other bases, in one transaction.
 
@@ -29,8 +32,9 @@ def rebase(
     bases
         At most one a kernel size.
     summaries
-        For each layer of those sizes: all rows that have its weights, and its new summary. They
-        may be computed while this runs; an error there leaves everything as it was.
+        For each layer of those sizes: all rows that have its weights, whether it is of the
+        folded ones, and its new summary. They may be computed while this runs; an error there
+        leaves everything as it was.
 
     Returns
     -------
@@ -53,20 +57,24 @@ def rebase(
             raise StoreError(msg)
         with writing(connection):
             query = (
-                "SELECT model_id, layer_index, kh, kw FROM summaries "
+                f"SELECT model_id, layer_index, {IS_FOLDED}, kh, kw FROM summaries "  # noqa: S608
                 "JOIN layers USING (model_id, layer_index)"
             )
-            missing = {(m, i) for m, i, kh, kw in connection.execute(query) if (kh, kw) in sizes}
-            replaced = len(missing)
+            missing = {
+                (model, index, bool(folded))
+                for model, index, folded, *size in connection.execute(query)
+                if tuple(size) in sizes
+            }
+            replaced = len({(model, index) for model, index, _ in missing})
             for basis in bases:
                 put_basis(connection, basis)
             models = set()
-            for keys, summary in summaries:
+            for keys, folded, summary in summaries:
                 for model, index in keys:
-                    where = "WHERE model_id = ? AND layer_index = ?"
-                    connection.execute(f"DELETE FROM summaries {where}", (model, index))  # noqa: S608
-                    put_summary(connection, (model, index), summary)
-                    missing.discard((model, index))
+                    where = f"WHERE model_id = ? AND layer_index = ? AND {IS_FOLDED} = ?"
+                    connection.execute(f"DELETE FROM summaries {where}", (model, index, folded))  # noqa: S608
+                    put_summary(connection, (model, index), summary, folded=folded)
+                    missing.discard((model, index, folded))
                     models.add(model)
             if missing:
                 msg = (

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from filterdb.errors import SchemaVersionError
 
 APPLICATION_ID = 0x46444231  # "FDB1" in the SQLite header: tells a catalogue from other databases
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 OLDEST_VERSION = 2  # that can be read, and is brought up to date by whoever writes
 
 METADATA = (
@@ -71,6 +71,16 @@ MEASURES = {
     "l2_standardised": "REAL",
 }
 
+STATES = {
+    "weight_state": "TEXT",  # raw | folded | no_norm | unknown
+    "state_evidence": "TEXT",
+    "scheme": "TEXT",  # how quantised values stand for real ones
+    "n_zero": "INTEGER",  # weights that are exactly 0
+    "n_zero_filters": "INTEGER",
+    "n_zero_channels": "INTEGER",  # output channels
+}
+"""What version 4 says of layers; undefined for those that an older program took in."""
+
 LAYERS = {
     "model_id": "INTEGER NOT NULL REFERENCES models(id) ON DELETE CASCADE",
     "layer_index": "INTEGER NOT NULL",
@@ -94,6 +104,17 @@ LAYERS = {
     **MEASURES,
     "verdict": "TEXT NOT NULL",
     "reason": "TEXT NOT NULL",
+    **STATES,  # last, as a catalogue that is brought up to date has them
+}
+
+FOLDED = {
+    "model_id": "INTEGER NOT NULL REFERENCES models(id) ON DELETE CASCADE",
+    "layer_index": "INTEGER NOT NULL",
+    "scale": "BLOB NOT NULL",  # of each output channel: little-endian float64
+    **MEASURES,  # of the scaled weights
+    "verdict": "TEXT NOT NULL",
+    "reason": "TEXT NOT NULL",
+    "digest": "TEXT NOT NULL",
 }
 
 SKIPPED = {
@@ -118,7 +139,7 @@ BASES = {
 SUMMARIES = {
     "model_id": "INTEGER NOT NULL REFERENCES models(id) ON DELETE CASCADE",
     "layer_index": "INTEGER NOT NULL",
-    "part": "TEXT NOT NULL",  # clean | sparse
+    "part": "TEXT NOT NULL",  # clean | sparse | folded_clean | folded_sparse
     "n": "INTEGER NOT NULL",
     "basis_id": "TEXT NOT NULL REFERENCES bases(id)",
     "peak": "REAL NOT NULL",
@@ -174,6 +195,15 @@ KEY_LABELS = {
     "labels": "BLOB NOT NULL",  # of each filter; last, so that the rest is read without it
 }
 
+INFERRED = {
+    "model_id": "INTEGER NOT NULL REFERENCES models(id) ON DELETE CASCADE",
+    "column": "TEXT NOT NULL",  # of models
+    "value": "TEXT NOT NULL",
+    "source": "TEXT NOT NULL",
+    "digest": "TEXT NOT NULL",
+}
+"""What the file itself says of a model; users' own words go before."""
+
 CHECKS = {
     "subject": "TEXT PRIMARY KEY",  # "schema": the tables' definition; "labels ID": of a key set
     "digest": "TEXT NOT NULL",
@@ -188,13 +218,15 @@ TABLES = {
     "summaries": (SUMMARIES | {"PRIMARY KEY": "(model_id, layer_index, part)"}, ""),
     "key_sets": (KEY_SETS, ""),
     "key_labels": (KEY_LABELS | {"PRIMARY KEY": "(model_id, layer_index, key_set)"}, ""),
+    "folded": (FOLDED | {"PRIMARY KEY": "(model_id, layer_index)"}, ""),
+    "inferred": (INFERRED | {"PRIMARY KEY": "(model_id, column)"}, ""),
     "failures": (FAILURES, " WITHOUT ROWID"),
     "checks": (CHECKS, " WITHOUT ROWID"),
 }
 """Table -> its columns, and what stands behind them."""
 
-SINCE_3 = ("key_sets", "key_labels")
-"""The tables that a catalogue of version 2 lacks; in all else it is like one of version 3."""
+SINCE = {3: ("key_sets", "key_labels"), 4: ("folded", "inferred")}
+"""Version -> the tables that it brought. Version 4 brought :data:`STATES`, too."""
 
 INDEXES = {
     "models_by_weights": "models (weights_hash)",
@@ -217,17 +249,25 @@ def create_tables(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
-def add_tables(connection: sqlite3.Connection) -> None:
-    """Bring a catalogue of version 2 up to date, in an open transaction."""
-    for table in SINCE_3:
+def add_tables(connection: sqlite3.Connection, version: int) -> None:
+    """Bring a catalogue of an older version up to date, in an open transaction."""
+    for table in _lacking(version):
         _create(connection, table)
+    for name, declaration in STATES.items():
+        connection.execute(f"ALTER TABLE layers ADD COLUMN {name} {declaration}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
-def stand_in(connection: sqlite3.Connection) -> None:
-    """Give a reader of version 2 the tables that it lacks, empty and in its memory only."""
-    for table in SINCE_3:
+def stand_in(connection: sqlite3.Connection, version: int) -> None:
+    """Give a reader of an older version what it lacks, undefined and in its memory only."""
+    for table in _lacking(version):
         _create(connection, table, where="TEMP ")
+    more = ", ".join(f"NULL AS {name}" for name in STATES)
+    connection.execute(f"CREATE TEMP VIEW layers AS SELECT *, {more} FROM main.layers")  # noqa: S608
+
+
+def _lacking(version: int) -> list[str]:
+    return [table for since, tables in SINCE.items() if since > version for table in tables]
 
 
 def _create(connection: sqlite3.Connection, table: str, *, where: str = "") -> None:

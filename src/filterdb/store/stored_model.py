@@ -11,10 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filterdb.errors import DamagedStoreError
-from filterdb.layer import ConvLayer, ModelFile, Skipped
+from filterdb.layer import ConvLayer, ModelFile, Norm, Skipped
+from filterdb.store.folded import scale_of
 from filterdb.store.payload import payload_path, read_payload
 from filterdb.store.query import Row, reading
 from filterdb.store.schema import columns_of
+
+NORM = "as the catalogue has it"
+"""Name of a norm whose own is in the evidence."""
 
 
 def stored_model(folder: Path, number: int) -> ModelFile:
@@ -43,18 +47,21 @@ def stored_model(folder: Path, number: int) -> ModelFile:
         (model,) = rows("models", "id", "id")
         layers = rows("layers", "model_id", "layer_index")
         skipped = rows("skipped", "model_id", "position")
+        scales = {
+            row["layer_index"]: row["scale"] for row in rows("folded", "model_id", "layer_index")
+        }
     path = payload_path(folder, model["weights_hash"])
     return ModelFile(
         source=model["name"],
         format=model["format"],
-        layers=tuple(_layer(row, path) for row in layers),
+        layers=tuple(_layer(row, path, scales.get(row["layer_index"])) for row in layers),
         skipped=tuple(Skipped(row["name"], row["reason"]) for row in skipped),
         producer=model["producer"],
         notes=tuple(json.loads(model["notes"])),
     )
 
 
-def _layer(row: Row, path: Path) -> ConvLayer:
+def _layer(row: Row, path: Path, scale: bytes | None) -> ConvLayer:
     return ConvLayer(
         name=row["name"],
         index=row["layer_index"],
@@ -69,6 +76,10 @@ def _layer(row: Row, path: Path) -> ConvLayer:
         conv_depth_norm=row["conv_depth_norm"],
         depth_source=row["depth_source"],
         load=partial(_weights, path, row["tensor"]),
+        state=row["weight_state"] or "unknown",
+        evidence=row["state_evidence"] or "",
+        norm=None if scale is None else Norm(NORM, partial(scale_of, scale, row["out_channels"])),
+        scheme=row["scheme"] or "",
     )
 
 

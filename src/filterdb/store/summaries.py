@@ -22,15 +22,17 @@ from filterdb.store.query import reading
 Row = dict[str, Any]
 FLOATS = np.dtype("<f8")
 COUNTS = {size: np.dtype(f"<u{size}") for size in (1, 2, 4, 8)}
+FOLDED = "folded_"
+"""What the parts of folded weights begin with."""
 QUICK = 1  # of deflate's levels: the better ones save a tenth and take five times as long
 
 
-def summary_rows(layer: LayerSummary) -> list[Row]:
+def summary_rows(layer: LayerSummary, *, folded: bool = False) -> list[Row]:
     """Columns of ``summaries`` for the parts of a layer that hold filters."""
     parts = {"clean": layer.clean, "sparse": layer.sparse}
     return [
         {
-            "part": name,
+            "part": FOLDED + name if folded else name,
             "n": part.n,
             "basis_id": part.basis_id,
             "peak": part.peak,
@@ -169,10 +171,17 @@ def put_basis(connection: sqlite3.Connection, basis: Basis) -> None:
 
 
 def put_summary(
-    connection: sqlite3.Connection, layer: tuple[int, int], summary: LayerSummary
+    connection: sqlite3.Connection,
+    layer: tuple[int, int],
+    summary: LayerSummary,
+    *,
+    folded: bool = False,
 ) -> None:
-    """Record the summary of a layer, named by its model's number and its index."""
-    for row in summary_rows(summary):
+    """Record the summary of a layer, named by its model's number and its index.
+
+    ``folded``: of its weights times the batch normalisation that follows.
+    """
+    for row in summary_rows(summary, folded=folded):
         _put(connection, "summaries", {"model_id": layer[0], "layer_index": layer[1]} | row)
 
 

@@ -25,6 +25,9 @@ COUNTS = {
 GROUPS = {
     "filters_by_kernel": "SELECT kh || 'x' || kw, sum(n_filters) FROM layers GROUP BY 1",
     "layers_by_kind": "SELECT kind, count(*) FROM layers GROUP BY 1",
+    "layers_by_weight_state": (
+        "SELECT coalesce(weight_state, 'unknown'), count(*) FROM layers GROUP BY 1"
+    ),
     "models_by_format": "SELECT format, count(*) FROM models GROUP BY 1",
     "models_by_verdict": "SELECT verdict, count(*) FROM models GROUP BY 1",
     "layers_by_verdict": "SELECT verdict, count(*) FROM layers GROUP BY 1",

@@ -194,20 +194,15 @@ def _check_rows(connection: sqlite3.Connection) -> Iterator[Finding]:
             yield _damage(f"Row {row} of {table} refers to one that does not exist.")
     for number, name, digest in _rows(connection, "SELECT id, name, digest FROM models"):
         if model_digest(connection, number) != digest:
-            yield Finding(
-                "catalogue",
-                str(name),
-                "What the catalogue says of this model is not what was stored.",
-                "Remove the model (`filterdb remove`) and ingest its file again.",
-            )
+            yield _changed_model(name, "What the catalogue says of this model is")
     names = dict(_rows(connection, "SELECT id, name FROM models"))
-    for number, index in _changed(connection, "summaries", "model_id", "layer_index"):
-        yield Finding(
-            "catalogue",
-            str(names.get(number, number)),
-            f"The summary of its layer {index} is not what was stored.",
-            "Remove the model (`filterdb remove`) and ingest its file again.",
-        )
+    for table, key, told in (
+        ("summaries", "layer_index", "The summary of its layer {} is"),
+        ("folded", "layer_index", "The measures of its layer {} as folded are"),
+        ("inferred", "column", "The {} that its file says is"),
+    ):
+        for number, value in _changed(connection, table, "model_id", key):
+            yield _changed_model(names.get(number, number), told.format(value))
     for height, width in _changed(connection, "bases", "kh", "kw"):
         yield Finding(
             "catalogue",
@@ -257,6 +252,11 @@ def _changed(connection: sqlite3.Connection, table: str, *told: str) -> Iterator
         row = dict(zip(columns, values, strict=True))
         if digest_of(row) != row["digest"]:
             yield tuple(row[name] for name in told)
+
+
+def _changed_model(name: object, what: str) -> Finding:
+    mend = "Remove the model (`filterdb remove`) and ingest its file again."
+    return Finding("catalogue", str(name), f"{what} not what was stored.", mend)
 
 
 def _damage(message: str) -> Finding:

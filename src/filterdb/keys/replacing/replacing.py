@@ -28,6 +28,7 @@ from filterdb.keys.sets.set_file import load_keys
 from filterdb.keys.storing import together
 from filterdb.layer import ModelFile
 from filterdb.reading import read
+from filterdb.remote.fetching import local_path
 from filterdb.store.output import output_outside
 
 PathLike = str | os.PathLike[str]
@@ -87,7 +88,8 @@ def replace(
     if not 0 <= min_r2 <= 1:
         msg = f"min_r2 (--min-r2) is a share of variance from 0 to 1, not {min_r2}."
         raise KeySetError(msg)
-    path, target = Path(file), _target(file, out, force=force)
+    path = local_path(file)
+    target = _target(path, out, force=force)
     chosen = load_keys(keys)
     if equivalence is not None:
         chosen = chosen.alike(equivalence)

@@ -33,8 +33,11 @@ from filterdb.readers.limits import shortened
 from filterdb.readers.registry import READERS, load_reader
 
 FORMAT = Format(
-    "archive", "ZIP, tar or gzip archive with one of these in it", (".zip", ".tar", ".tar.gz",
-                                                                   ".tgz", ".gz"))  # fmt: skip
+    "archive",
+    "ZIP, tar or gzip archive with one of these in it",
+    (".zip", ".tar", ".tar.gz", ".tgz", ".gz"),
+    reads="one layer of packing, within limits; its largest network where there are several",
+)
 OWN = "archives.archive"
 MOST_LOOKED_AT = 200
 MOST_NETWORKS = 50

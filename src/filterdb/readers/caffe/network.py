@@ -24,7 +24,15 @@ from filterdb.readers.mapping import map_file
 from filterdb.readers.recognise.plain_text import text_of
 from filterdb.readers.recognise.protobuf_outline import is_caffe
 
-FORMAT = Format("caffe", "Caffe network (caffemodel)", (".caffemodel",))
+FORMAT = Format(
+    "caffe",
+    "Caffe network (caffemodel)",
+    (".caffemodel",),
+    reads=(
+        "layers of the versions V0, V1 and V2; float32, float64 and NVIDIA's float16; norms and "
+        "depth from the graph; the prototxt is not needed"
+    ),
+)
 
 DEPTHWISE = frozenset({"ConvolutionDepthwise", "DepthwiseConvolution", "DepthwiseConv"})
 ORDINARY = frozenset({"Convolution", "CuDNNConvolution", "DeformableConvolution"}) | DEPTHWISE

@@ -27,7 +27,15 @@ from filterdb.readers.mapping import map_file
 from filterdb.readers.recognise.plain_text import text_of
 from filterdb.readers.recognise.signatures import glance
 
-FORMAT = Format("darknet", "darknet network (cfg and weights)", (".weights", ".cfg"))
+FORMAT = Format(
+    "darknet",
+    "darknet network (cfg and weights)",
+    (".weights", ".cfg"),
+    reads=(
+        "convolutional layers with their norms, depth from the graph; either of the two files may "
+        "be given"
+    ),
+)
 
 VERSIONS = frozenset({(0, 1, 0), (0, 2, 0), (0, 2, 5)})
 NET = re.compile(r"(?:\s*+(?:[#;][^\n]*+)?+\n)*+\s*+\[net(?:work)?\]", re.IGNORECASE)

@@ -5,17 +5,24 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
+from dataclasses import replace
 
 from filterdb.errors import CorruptFileError, LimitError
 from filterdb.layer import Contents
 from filterdb.readers.format import Format
 from filterdb.readers.head import Head
 from filterdb.readers.keras.hdf5_file import Place, take_inventory
+from filterdb.readers.keras.training import statements_of
 from filterdb.readers.keras.weights import contents_of
 from filterdb.readers.limits import MAX_JSON, check_expansion
 from filterdb.readers.mapping import map_file
 
-FORMAT = Format("keras", "Keras archive", (".keras",))
+FORMAT = Format(
+    "keras",
+    "Keras archive",
+    (".keras",),
+    reads="Keras 3; layer types, strides and depth from the configuration",
+)
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError,
@@ -54,7 +61,8 @@ def read(head: Head) -> Contents:
             raise
         msg = f"A member of the archive is damaged ({error}). Download or copy the file again."
         raise CorruptFileError(msg) from error
-    return contents_of(FORMAT.name, take_inventory(place), config, version_in(metadata))
+    contents = contents_of(FORMAT.name, take_inventory(place), config, version_in(metadata))
+    return replace(contents, statements=statements_of(config, None))
 
 
 def version_in(metadata: bytes) -> str | None:

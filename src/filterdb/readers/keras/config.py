@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from typing import Any
 
 from filterdb.readers.limits import MAX_DEPTH, MAX_JSON
@@ -50,6 +51,8 @@ class Architecture:
     saved_at: dict[str, LayerFacts] = field(default_factory=dict)
 
     within: dict[str, dict[str, LayerFacts]] = field(default_factory=dict)
+    users: dict[LayerPath, list[LayerPath]] = field(default_factory=dict)
+    """Layer (or model of layers) -> those that take what it gives, in the same model."""
 
     def find(self, outer: str, inner: list[str]) -> LayerFacts | None:
         """The facts of a layer in the top-level layer ``outer``, by any of its ``inner`` names."""
@@ -111,6 +114,9 @@ def add_model(
     layers = [layer for layer in layers_of(model) if isinstance(layer, dict)]
     where = saved_paths(layers, saved)
     if model["class_name"] == "Sequential" or before is None:
+        if model["class_name"] == "Sequential":
+            names = [(*path, name_of(layer)) for layer in layers]
+            found.users |= {a: [b] for a, b in pairwise(names)}
         for layer, place in zip(layers, where, strict=True):
             before = add_layer(found, layer, path, place, before)
         return before
@@ -120,6 +126,9 @@ def add_model(
         for name, (layer, _) in by_name.items()
         for index, node in enumerate(layer.get("inbound_nodes") or [[]])
     }
+    for user, given in graph.items():
+        for name, _ in given:
+            found.users.setdefault((*path, name), []).append((*path, user[0]))
     ends: dict[tuple[str, int], int] = {}
     for node in TopologicalSorter(graph).static_order():
         start = max((ends[source] for source in graph[node]), default=before)

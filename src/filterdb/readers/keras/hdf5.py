@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from filterdb.errors import UnsupportedFormatError
 from filterdb.layer import Contents
 from filterdb.readers.format import Format
 from filterdb.readers.head import Head
 from filterdb.readers.keras.hdf5_file import SIGNATURE, Place, take_inventory
+from filterdb.readers.keras.training import statements_of
 from filterdb.readers.keras.weights import contents_of
 from filterdb.readers.mapping import map_file
 from filterdb.readers.recognise.signatures import is_tar
 
-FORMAT = Format("keras-hdf5", "Keras HDF5 (or plain HDF5 arrays)", (".h5", ".hdf5", ".weights.h5"))
+FORMAT = Format(
+    "keras-hdf5",
+    "Keras HDF5 (or plain HDF5 arrays)",
+    (".h5", ".hdf5", ".weights.h5"),
+    reads=(
+        "Keras 1, 2 and 3; layer types, strides and depth from the configuration; Theano kernels "
+        "turned; opened in a process of its own"
+    ),
+)
 
 
 USER_BLOCKS = tuple(512 << i for i in range(12))
@@ -55,9 +66,10 @@ def read(head: Head) -> Contents:
     attributes = {**inventory.attributes.get("model_weights", {}), **root}
     config = attributes.get("model_config")
     version = attributes.get("keras_version")
-    return contents_of(
+    contents = contents_of(
         FORMAT.name,
         inventory,
         config if isinstance(config, str) else None,
         str(version) if version else None,
     )
+    return replace(contents, statements=statements_of(config, attributes.get("training_config")))

@@ -17,8 +17,8 @@ from functools import lru_cache
 from math import prod
 from typing import IO, Any
 
-ATTRIBUTES = ("keras_version", "backend", "model_config", "name", "layer_names", "weight_names",
-              "nb_layers", "nb_params", "dtype")  # fmt: skip
+ATTRIBUTES = ("keras_version", "backend", "model_config", "training_config", "name",
+              "layer_names", "weight_names", "nb_layers", "nb_params", "dtype")  # fmt: skip
 MAX_OBJECTS = 200_000
 MAX_PARTS = 10_000
 MAX_NAME = 500

@@ -27,6 +27,8 @@ from filterdb.readers.keras.kernel import (
     known_class,
     layout_of,
 )
+from filterdb.readers.keras.norms import Norms
+from filterdb.readers.keras.weight import Weight
 from filterdb.readers.name_order import natural_key
 
 NO_GRAPH = "The model's configuration cannot be followed; the layers are read by their names."
@@ -40,27 +42,8 @@ VARIABLES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Weight:
-    """One dataset with its place in the network.
-
-    Attributes
-    ----------
-    name
-        Unique name: that of the layer and the variable.
-    names
-        Names of the layer and of those around it, outermost first: they may tell its class.
-    variable
-        Name within the layer.
-    facts
-        What the configuration says of the layer, or None.
-    """
-
-    name: str
-    names: tuple[str, ...]
-    variable: str
-    dataset: Dataset
-    facts: LayerFacts | None
+OPTIONAL = {"scale": "gamma", "center": "beta"}
+"""What a norm lacks if its configuration says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +80,12 @@ def contents_of(
     dialect = dialect_of(inventory, base or "", weights, version)
     tensors: list[Tensor] = []
     skipped = [item for item in inventory.skipped if not item.name.startswith("optimizer")]
+    norms = Norms(architecture, weights) if architecture else None
     for weight in under_own_names(weights):
         found = tensor_of(weight, dialect)
         if isinstance(found, Tensor):
-            tensors.append(found)
+            kernel = len(found.shape) == 4 and norms is not None
+            tensors.append(norms.stated(found, weight) if kernel and norms else found)
         else:
             skipped.append(found)
     return Contents(
@@ -200,6 +185,9 @@ def saved_weights(inventory: Inventory, architecture: Architecture | None) -> It
         own = inventory.attributes.get(f"{layer}/vars", {}).get("name")
         shown = "/".join(facts.path) if facts else str(own or layer)
         variables = VARIABLES.get(known_class(names, facts) or "", ("kernel", "bias"))
+        left_out = {told for option, told in OPTIONAL.items()
+                    if facts is not None and facts.config.get(option) is False}  # fmt: skip
+        variables = tuple(name for name in variables if name not in left_out)
         for number, dataset in sorted(groups[layer], key=lambda found: found[0]):
             variable = variables[number] if number < len(variables) else str(number)
             yield Weight(f"{shown}/{variable}", names, variable, dataset, facts)

@@ -25,7 +25,15 @@ from filterdb.readers.ncnn.weights import Run, Stream
 from filterdb.readers.recognise.plain_text import text_of
 from filterdb.readers.recognise.signatures import glance
 
-FORMAT = Format("ncnn", "ncnn network (param and bin)", (".param", ".bin", ".param.bin"))
+FORMAT = Format(
+    "ncnn",
+    "ncnn network (param and bin)",
+    (".param", ".bin", ".param.bin"),
+    reads=(
+        "float32, float16, int8 and lookup tables; depth from the graph; either of the two files "
+        "may be given"
+    ),
+)
 
 ORDINARY = frozenset({"Convolution", "ConvolutionDepthWise", "DeformableConv2D"})
 TRANSPOSED = frozenset({"Deconvolution", "DeconvolutionDepthWise"})

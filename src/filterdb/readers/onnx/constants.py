@@ -7,6 +7,7 @@ convolution. Nothing is computed here: each adds a step that is taken when the w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from math import prod
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from filterdb.errors import ReadError
 from filterdb.readers.elements import round_to_bfloat16
 from filterdb.readers.onnx.depth import Depths
 from filterdb.readers.onnx.graph import Graph, Node
@@ -22,6 +24,9 @@ from filterdb.readers.onnx.tensors import DTYPES, Constant, NotFollowedError, St
 
 MAX_STEPS = 64
 """Operators behind a value that are followed, its scales' included (Identity is free)."""
+
+MAX_LOOKED_AT = 2**16
+"""Zero points that are looked at to tell whether all are 0."""
 
 Found = Constant | str
 """A constant, or the reason (a clause) why the value is not known from the file."""
@@ -249,7 +254,19 @@ def dequantized(
     """A quantised constant as real numbers; without a scale only the zero point is subtracted."""
     scale, zero_point = (along(source, given, axis) for given in (scale, zero_point))
     made = then(source, partial(dequantize, scale=scale, zero_point=zero_point))
+    if scale is not None:
+        made = replace(made, scheme=scheme_of(scale, zero_point))
     return with_work_of(made, scale, zero_point)
+
+
+def scheme_of(scale: Constant, zero_point: Constant | None) -> str:
+    """How quantised values stand for real ones; a zero point that takes work may be any."""
+    symmetric = zero_point is None
+    if zero_point is not None and zero_point.work <= 2 and prod(zero_point.shape) <= MAX_LOOKED_AT:
+        with suppress(ReadError):
+            symmetric = not zero_point.load().any()
+    grain = "per-tensor" if prod(scale.shape) == 1 else "per-channel"
+    return f"{grain}, {'symmetric' if symmetric else 'affine'}"
 
 
 def fold_quantize(node: Node, inputs: list[Constant | None]) -> Constant:

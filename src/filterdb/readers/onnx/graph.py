@@ -55,8 +55,8 @@ class Graph:
         Of each value: its name, and the scope path that makes the name unique.
     constants
         Value -> what holds it: a (sparse) tensor, or an attribute of a Constant node.
-    inputs, undefined
-        Values that come from outside, and values that nothing defines.
+    inputs, outputs, undefined
+        Values that come from outside, that go there, and that nothing defines.
     redefined
         Initialisers that stand more than once with different values, value -> name. ONNX forbids
         it, and runtimes differ in what they compute with: onnxruntime takes the last of them where
@@ -68,6 +68,7 @@ class Graph:
     origins: list[tuple[str, ...]] = field(default_factory=list)
     constants: dict[int, Any] = field(default_factory=dict)
     inputs: set[int] = field(default_factory=set)
+    outputs: set[int] = field(default_factory=set)
     undefined: set[int] = field(default_factory=set)
     redefined: dict[int, str] = field(default_factory=dict)
 
@@ -117,6 +118,8 @@ def flatten(model: onnx.ModelProto, file_size: int) -> Graph:
         if value not in graph.constants
     }
     flattener.add_nodes(model.graph.node, scope)
+    found = (scope.find(text(info.name)) for info in model.graph.output)
+    graph.outputs = {value for value in found if value is not None}
     return graph
 
 

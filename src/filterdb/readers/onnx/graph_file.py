@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from filterdb.errors import CorruptFileError, LimitError
-from filterdb.layer import Contents, Convolution, Skipped, Tensor
+from filterdb.layer import Contents, Convolution, Skipped, Statement, Tensor
 from filterdb.readers import protobuf_wire as wire
+from filterdb.readers.batch_norm import State
 from filterdb.readers.format import Format
 from filterdb.readers.head import Head
 from filterdb.readers.layout import out_first_shape, transposed_to_out_first
@@ -26,12 +28,23 @@ from filterdb.readers.mapping import map_file
 from filterdb.readers.onnx.constants import Constants, attribute, dequantized
 from filterdb.readers.onnx.depth import measure_depths
 from filterdb.readers.onnx.graph import Graph, Node, flatten, text
+from filterdb.readers.onnx.norms import norm_inputs, weight_states
 from filterdb.readers.onnx.tensors import Constant, NotFollowedError, Vault
+from filterdb.readers.statements import MOST_KEYS, statements_in
 
 if TYPE_CHECKING:
     import onnx
 
-FORMAT = Format("onnx", "ONNX", (".onnx",))
+FORMAT = Format(
+    "onnx",
+    "ONNX",
+    (".onnx",),
+    reads=(
+        "constants through Identity, Cast, Transpose, Reshape, DequantizeLinear; QLinearConv, "
+        "ConvInteger, FusedConv; subgraphs and functions; external data from the model's folder "
+        "only; depth from the graph"
+    ),
+)
 
 MESSAGE_BYTES = 200
 """Memory that a protobuf message takes when parsed, at most."""
@@ -140,7 +153,18 @@ def read(head: Head) -> Contents:
         producer=producer or None,
         notes=tuple(notes),
         companions=tuple(sorted(vault.companions)),
+        statements=statements_of(model),
     )
+
+
+def statements_of(model: onnx.ModelProto) -> tuple[Statement, ...]:
+    """What the model's properties and its own words say of it; damaged ones say nothing."""
+    pairs: list[tuple[str, str]] = []
+    with suppress(UnicodeDecodeError):
+        pairs += [(entry.key, entry.value) for entry in model.metadata_props[:MOST_KEYS]]
+    with suppress(UnicodeDecodeError):
+        pairs += [("description", model.doc_string or model.graph.doc_string)]
+    return statements_in(pairs, "metadata_props of the file")
 
 
 def parse(head: Head) -> onnx.ModelProto:
@@ -195,7 +219,7 @@ class Layer:
     node: Node
     transposed: bool
 
-    def tensor(self, name: str) -> Tensor:
+    def tensor(self, name: str, state: State) -> Tensor:
         """The weight as a tensor of that name, output channels first."""
         shape, load = self.weight.shape, self.weight.load
         if self.transposed:
@@ -208,7 +232,16 @@ class Layer:
             dilation=pair(attribute(self.node, "dilations", [1, 1])),
             depth=self.depth,
         )
-        return Tensor(name, shape, self.weight.dtype, load, conv)
+        weight = self.weight
+        return state.applied(
+            Tensor(name, shape, weight.dtype, load, conv, scheme=weight.scheme), name
+        )
+
+    @property
+    def channels(self) -> int:
+        """Number of output channels."""
+        shape = self.weight.shape
+        return out_first_shape(shape, self.groups)[0] if self.transposed else shape[0]
 
 
 def convolutions(graph: Graph, vault: Vault) -> tuple[list[Tensor], list[Skipped]]:
@@ -219,7 +252,7 @@ def convolutions(graph: Graph, vault: Vault) -> tuple[list[Tensor], list[Skipped
         key=lambda i: (depths.depths[i], i),
     )
     wanted = [v for i in nodes for v in weight_inputs(graph.nodes[i]) if v is not None]
-    constants = Constants(graph, depths, vault, wanted)
+    constants = Constants(graph, depths, vault, [*wanted, *norm_inputs(graph)])
     layers: list[Layer] = []
     skipped: list[Skipped] = []
     owners: dict[Hashable, int] = {}
@@ -242,7 +275,10 @@ def convolutions(graph: Graph, vault: Vault) -> tuple[list[Tensor], list[Skipped
         Skipped(shortened(label), f"shares the weights of layer {shortened(names[owner])!r}")
         for label, owner in repeats
     ]
-    tensors = [layer.tensor(name) for layer, name in zip(layers, names, strict=True)]
+    states = weight_states(graph, constants, [(layer.node, layer.channels) for layer in layers])
+    tensors = [
+        layer.tensor(name, state) for layer, name, state in zip(layers, names, states, strict=True)
+    ]
     return tensors, skipped
 
 

@@ -60,6 +60,8 @@ class Constant:
         What the graph then does to them, in order.
     work
         Number of steps in all, those inside steps (scales of scales) counted.
+    scheme
+        As in :class:`~filterdb.layer.Tensor`.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Constant:
     stored: Loader = field(repr=False)
     steps: tuple[Step, ...] = field(default=(), repr=False)
     work: int = 0
+    scheme: str = ""
 
     @property
     def identity(self) -> Hashable:

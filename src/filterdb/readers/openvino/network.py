@@ -32,7 +32,15 @@ from filterdb.readers.openvino.document import Document, Layer, read_document
 from filterdb.readers.recognise.plain_text import is_openvino, text_of
 from filterdb.readers.recognise.signatures import glance
 
-FORMAT = Format("openvino", "OpenVINO network (xml and bin)", (".xml", ".bin"))
+FORMAT = Format(
+    "openvino",
+    "OpenVINO network (xml and bin)",
+    (".xml", ".bin"),
+    reads=(
+        "IR 10 and 11; compressed and quantised constants; norms and depth from the graph; either "
+        "of the two files may be given"
+    ),
+)
 
 MAX_XML = 2**26
 """Bytes of the XML; real ones have some million."""

@@ -27,7 +27,10 @@ from filterdb.readers.pytorch.tensors import (
 )
 
 FORMAT = Format(
-    "pytorch", "PyTorch checkpoint (stream, before 1.6)", (".pth", ".pt", ".pth.tar", ".th")
+    "pytorch",
+    "PyTorch checkpoint (stream, before 1.6)",
+    (".pth", ".pt", ".pth.tar", ".th"),
+    reads="the same as of the zip",
 )
 
 MAGIC = 0x1950A86A20F9469CFC6C

@@ -29,7 +29,12 @@ from filterdb.readers.pytorch.tensors import (
 )
 from filterdb.readers.state_dict import Array
 
-FORMAT = Format("pytorch", "PyTorch checkpoint (tar, before 0.1.10)", (".pth", ".pt", ".tar"))
+FORMAT = Format(
+    "pytorch",
+    "PyTorch checkpoint (tar, before 0.1.10)",
+    (".pth", ".pt", ".tar"),
+    reads="the same as of the zip",
+)
 
 BLOCK = 512
 MEMBERS = frozenset({"sys_info", "pickle", "tensors", "storages"})

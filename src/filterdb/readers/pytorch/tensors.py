@@ -28,6 +28,7 @@ from filterdb.readers.pytorch.inert_objects import (
 )
 from filterdb.readers.pytorch.numpy_pickle import is_shape, numpy_array
 from filterdb.readers.pytorch.quantised import dequantise, listed
+from filterdb.readers.pytorch.training import statements_of
 from filterdb.readers.state_dict import Array, select
 
 STORAGES = {
@@ -179,7 +180,9 @@ class TorchObjects:
         stored = QUANTISED.get(dtype, dtype)
         if stored not in elements.READABLE or stored in elements.PACKED:
             return f"its element type {dtype:.40} is not one of plain real numbers"
-        return Array(shape, dtype, partial(load_strided, storage, stored, offset, shape, strides))
+        load = partial(load_strided, storage, stored, offset, shape, strides)
+        identity = (storage, dtype, offset, shape, strides)
+        return Array(shape, dtype, load, identity=identity)
 
     def quantised(self, args: tuple[Any, ...]) -> Array | str:
         """A quantised tensor: integers, scale and zero point, for all or along an axis."""
@@ -192,7 +195,9 @@ class TorchObjects:
             _, scale, zero = quantiser
             if not (is_number(scale) and is_number(zero)):
                 raise contradiction(what="scale and zero point are no numbers")
-            return Array(codes.shape, codes.dtype, partial(dequantise, codes, scale, zero, None))
+            load = partial(dequantise, codes, scale, zero, None)
+            grain = f"per-tensor, {'affine' if zero else 'symmetric'}"
+            return Array(codes.shape, codes.dtype, load, grain)
         if scheme.startswith("per_channel_affine") and len(quantiser) == 4:
             _, scales, zeros, axis = quantiser
             if type(axis) is not int or not 0 <= axis < len(codes.shape):
@@ -200,7 +205,9 @@ class TorchObjects:
                 raise contradiction(what=f"quantisation axis{known} is none of shape {codes.shape}")
             count = codes.shape[axis]
             scale, zero = self.numbers(scales, count), self.numbers(zeros, count)
-            return Array(codes.shape, codes.dtype, partial(dequantise, codes, scale, zero, axis))
+            load = partial(dequantise, codes, scale, zero, axis)
+            # Whether all zero points are 0 would take reading them: torch itself calls it affine.
+            return Array(codes.shape, codes.dtype, load, "per-channel, affine")
         return f"its quantisation scheme {scheme or 'of unknown name':.40} is not known"
 
     def numbers(self, given: Any, count: int) -> Array:
@@ -377,4 +384,5 @@ def checkpoint_contents(
         skipped=tuple(Skipped(item.name, item.reason) for item in chosen.skipped),
         producer="pytorch",
         notes=(*notes, *chosen.notes),
+        statements=statements_of(root),
     )

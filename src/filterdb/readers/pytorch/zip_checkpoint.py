@@ -29,7 +29,14 @@ from filterdb.readers.pytorch.tensors import (
 from filterdb.readers.zip_members import MappedZip, damaged
 
 FORMAT = Format(
-    "pytorch", "PyTorch checkpoint (zip), TorchScript archive", (".pth", ".pt", ".ckpt", ".bin")
+    "pytorch",
+    "PyTorch checkpoint (zip), TorchScript archive",
+    (".pth", ".pt", ".ckpt", ".bin"),
+    reads=(
+        "without torch, mapped, nothing run: state dicts, nested checkpoints, whole pickled "
+        "modules, TorchScript attributes (`torchscript`); weight norm, spectral norm and pruning "
+        "masks merged; float16, bfloat16, float8, quantised"
+    ),
 )
 
 PICKLE = "/data.pkl"

@@ -13,7 +13,6 @@ from filterdb.readers.recognise.protobuf_outline import (
     is_caffe,
     is_graph_text,
     is_meta_graph,
-    is_paddle_program,
 )
 from filterdb.readers.recognise.signatures import (
     any_of,
@@ -22,10 +21,8 @@ from filterdb.readers.recognise.signatures import (
     is_checkpoint_data,
     is_checkpoint_folder,
     is_empty,
-    is_flax,
     is_folder,
     is_joblib,
-    is_paddle_parameters,
     is_tar,
     is_tfjs_shard,
     is_zeros,
@@ -37,12 +34,6 @@ ORIGINAL = "Ask for the checkpoint that it was made from"
 DOWNLOAD_AGAIN = "Download or copy the file again."
 
 FOLDERS = (
-    Recognised(
-        "orbax",
-        "an Orbax checkpoint folder (JAX)",
-        "Restore it in JAX with orbax.checkpoint and save the arrays with numpy.savez.",
-        folder_with("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt"),
-    ),
     Recognised(
         "pytorch-folder",
         "an unpacked PyTorch checkpoint (data.pkl and a folder of storages)",
@@ -108,12 +99,6 @@ CONTAINERS = (
         begins(b"MATLAB 5.0", b"MATLAB 7.3", b"MATLAB 4"),
     ),
     Recognised(
-        "paddle",
-        "a PaddlePaddle model (.pdparams, .pdmodel or .pdiparams)",
-        "Convert it to ONNX with paddle2onnx.",
-        any_of(is_paddle_parameters, is_paddle_program),
-    ),
-    Recognised(
         "joblib",
         "a joblib file",
         "Load it in a program that you trust, and save the arrays with numpy.savez.",
@@ -166,12 +151,6 @@ OTHER_FRAMEWORKS = (
         "Give the .caffemodel file, which holds the description as well.",
         is_caffe,
         model=False,
-    ),
-    Recognised(
-        "flax",
-        "a Flax checkpoint (msgpack)",
-        "Load it with flax.serialization.msgpack_restore and save it with safetensors.flax.",
-        is_flax,
     ),
 )
 

@@ -142,10 +142,15 @@ def is_pickle(head: Head) -> bool:
     return PICKLE_TEXT.match(start) is not None
 
 
+PADDLE_NAME = re.compile(rb"_\d{1,6}\.[wb]_\d")
+
+
 def is_paddle_parameters(head: Head) -> bool:
     """A pickle that names its parameters as PaddlePaddle does, or its raw tensor stream."""
     if is_pickle(head):
-        return contains(head.path, b"StructuredToParameterName@@")
+        # A state dict says how its names were mapped; one inside another object does not.
+        named = PADDLE_NAME.search(head.start) is not None and b"tuple" in head.start
+        return named or contains(head.path, b"StructuredToParameterName@@")
     length = int.from_bytes(head.start[16:20], "little")
     return head.start[:16] == bytes(16) and 2 <= length <= 64 and head.start[20:21] == b"\x08"
 
@@ -153,25 +158,6 @@ def is_paddle_parameters(head: Head) -> bool:
 def is_joblib(head: Head) -> bool:
     """A pickle that joblib wrote."""
     return is_pickle(head) and b"joblib.numpy_pickle" in head.start
-
-
-def is_flax(head: Head) -> bool:
-    """A msgpack map whose first key is text and whose first value is a map or an array."""
-    start = head.start
-    if not start or not (0x81 <= start[0] <= 0x8F or start[0] == 0xDE):
-        return False
-    start = start[3:] if start[0] == 0xDE else start[1:]
-    if not start or not (0xA1 <= start[0] <= 0xBF or start[0] == 0xD9):
-        return False
-    length, start = (start[1], start[2:]) if start[0] == 0xD9 and len(start) > 1 else (
-        start[0] & 0x1F, start[1:])  # fmt: skip
-    key, value = start[:length], start[length : length + 1]
-    return (
-        key.isascii()
-        and key.decode("ascii").isprintable()
-        and value != b""
-        and (0x80 <= value[0] <= 0x9F or value[0] in {0xC7, 0xC8, 0xC9, 0xDC, 0xDD, 0xDE, 0xDF})
-    )
 
 
 def gunzipped(head: Head) -> bytes:

@@ -17,7 +17,13 @@ from filterdb.readers.tensorflow.sorted_table import holds_values, is_table
 from filterdb.readers.tensorflow.variables import GUESSED, Variable, by_names, network_of
 
 FORMAT = Format(
-    "tf-checkpoint", "TensorFlow checkpoint (V2: index and data)", (".index", ".ckpt.index")
+    "tf-checkpoint",
+    "TensorFlow checkpoint (V2: index and data)",
+    (".index", ".ckpt.index"),
+    reads=(
+        "variables from any number of data files; the graph of a .meta beside it, or the tree of "
+        "objects"
+    ),
 )
 PARTS = re.compile(r"(.+)\.(index|meta|data-\d{5}-of-\d{5})|checkpoint")
 MAX_FILES = 1000

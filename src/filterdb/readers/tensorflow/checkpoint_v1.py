@@ -23,7 +23,12 @@ from filterdb.readers.tensorflow.sorted_table import entries, holds_values, is_t
 from filterdb.readers.tensorflow.tensor_proto import dtype_name, dtype_words, shape_of, values_of
 from filterdb.readers.tensorflow.variables import GUESSED, Variable, by_names, network_of
 
-FORMAT = Format("tf-checkpoint-v1", "TensorFlow checkpoint (V1: one file)", (".ckpt",))
+FORMAT = Format(
+    "tf-checkpoint-v1",
+    "TensorFlow checkpoint (V1: one file)",
+    (".ckpt",),
+    reads="variables with their slices; the graph of a .meta beside it",
+)
 
 
 def matches(head: Head) -> bool:

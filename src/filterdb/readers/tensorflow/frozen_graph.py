@@ -13,7 +13,15 @@ from filterdb.readers.tensorflow.graph import flatten
 from filterdb.readers.tensorflow.message import Message
 from filterdb.readers.tensorflow.nodes import GraphDef
 
-FORMAT = Format("tensorflow-pb", "TensorFlow frozen graph (GraphDef)", (".pb",))
+FORMAT = Format(
+    "tensorflow-pb",
+    "TensorFlow frozen graph (GraphDef)",
+    (".pb",),
+    reads=(
+        "constants through Identity, Cast, Dequantize and the like; functions; norms and depth "
+        "from the graph"
+    ),
+)
 
 
 def matches(head: Head) -> bool:

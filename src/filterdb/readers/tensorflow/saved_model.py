@@ -17,7 +17,12 @@ from filterdb.readers.tensorflow.meta_graph import convolutions_of
 from filterdb.readers.tensorflow.object_graph import Objects
 from filterdb.readers.tensorflow.variables import GUESSED, Variable, network_of
 
-FORMAT = Format("saved-model", "TensorFlow SavedModel (folder)", ("saved_model.pb",))
+FORMAT = Format(
+    "saved-model",
+    "TensorFlow SavedModel (folder)",
+    ("saved_model.pb",),
+    reads="graph and functions joined with the variables beside it; norms and depth from the graph",
+)
 
 GRAPH = "saved_model.pb"
 VARIABLES = "variables/variables.index"

@@ -20,7 +20,15 @@ from filterdb.readers.tfjs.layers_model import bare_contents, layers_contents
 from filterdb.readers.tfjs.manifest import AGAIN, parse_json, read_weights
 from filterdb.readers.tfjs.wiring import mapping
 
-FORMAT = Format("tfjs", "TensorFlow.js model", (".json", ".tfjs"))
+FORMAT = Format(
+    "tfjs",
+    "TensorFlow.js model",
+    (".json", ".tfjs"),
+    reads=(
+        "graph and layers models with all shards; float32, float16, uint8, uint16; depth from the "
+        "graph"
+    ),
+)
 
 USUAL = "model.json"
 MOST_FILES = 1000

@@ -34,6 +34,8 @@ OTHER_TYPES = {5: "text", 8: "complex64", 11: "complex128", 13: "a resource", 14
 MAX_LINKS = 1_000_000
 """Inputs and outputs of all operators together; the largest networks have some 50,000."""
 OMITTED = -1
+CONVERTED = re.compile(r"(\w{1,40}) Converted\.?")
+"""The description that converters write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ class Model:
                 version = ""
             if re.fullmatch(r"[\w.+-]{1,40}", version):
                 return f"tensorflow {version}"
-        converter = re.fullmatch(r"(\w{1,40}) Converted\.?", self.description)
+        converter = CONVERTED.fullmatch(self.description)
         return f"{converter[1]} (TFLite)" if converter else None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -16,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from filterdb.errors import ReadError
-from filterdb.layer import Contents, Convolution, Loader, Skipped, Tensor
+from filterdb.errors import CorruptFileError, LimitError, ReadError
+from filterdb.layer import Contents, Convolution, Loader, Skipped, Statement, Tensor
 from filterdb.readers.batch_norm import (
     Constant,
     Finding,
@@ -34,11 +35,21 @@ from filterdb.readers.layer_graph import unique
 from filterdb.readers.limits import MAX_NAME, check_expansion, shortened
 from filterdb.readers.mapping import map_file
 from filterdb.readers.onnx.depth import measure_depths
-from filterdb.readers.tflite.model import Operator, parse
+from filterdb.readers.statements import statements_in
+from filterdb.readers.tflite.flatbuffer import Flatbuffer
+from filterdb.readers.tflite.model import CONVERTED, Model, Operator, parse
 from filterdb.readers.tflite.values import NotReadError, scheme_of
 from filterdb.readers.tflite.wiring import Wired, wire
 
-FORMAT = Format("tflite", "TFLite", (".tflite",))
+FORMAT = Format(
+    "tflite",
+    "TFLite",
+    (".tflite",),
+    reads=(
+        "float32, float16, int8, uint8, int4, per tensor and per channel, sparse; depth from the "
+        "graph; folded norms by the names they left"
+    ),
+)
 
 WEIGHT = 1
 """Index of the filter among the inputs of every convolution operator."""
@@ -99,7 +110,22 @@ def read(head: Head) -> Contents:
         ),
         producer=model.producer,
         notes=tuple(notes),
+        statements=statements_of(model),
     )  # fmt: skip
+
+
+def statements_of(model: Model) -> tuple[Statement, ...]:
+    """What the model's own metadata says, else its description; a damaged record says nothing."""
+    record = model.metadata.get("TFLITE_METADATA", 0)
+    content = model.buffers[record] if 0 < record < len(model.buffers) else np.empty(0, np.uint8)
+    pairs: list[tuple[str, str]] = []
+    if content[4:8].tobytes() == b"M001":
+        with suppress(CorruptFileError, LimitError):
+            root = Flatbuffer(content).root
+            pairs += [("description", root.text(1)), ("license", root.text(5))]
+    if not CONVERTED.fullmatch(model.description):
+        pairs.append(("description", model.description))
+    return statements_in(pairs, "metadata of the file")
 
 
 @dataclass(frozen=True, slots=True)
