@@ -145,7 +145,8 @@ def zip_members(head: Head, most: int) -> Iterator[Member]:
             if info.flag_bits & ENCRYPTED:
                 msg = "The archive is encrypted: decrypt it first."
                 raise CorruptFileError(msg)
-            if info.is_dir():
+            # Not `is_dir`, which fails on a name that is empty.
+            if info.filename.endswith("/"):
                 yield Member(info.filename, None)
             elif kind not in {0, 8}:  # neither unknown nor a regular file
                 yield Member(info.filename, None, reason="a link, which is not followed")
