@@ -335,3 +335,27 @@ def test_help_and_plan_only_import_no_torch():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
                           check=True)  # fmt: skip
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_a_matrix_takes_sets_and_not_data(run):
+    done = run("transfer", "matrix", "--data", "imgs", "--plan-only")
+    assert done.exit_code == 2
+    assert "--set matrix.sets.mine=PATH" in " ".join(done.stderr.split())
+
+
+def test_a_split_that_does_not_fit_is_named(tmp_path, run):
+    pytest.importorskip("torch")
+    done = run("transfer", "layers", "--data", "shapes", "-o", tmp_path / "out")
+    assert isinstance(done.exception, TransferError)
+    assert "--set layers.split=pets=cat,dog" in str(done.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_runs_of_another_plan_are_told(tmp_path, run):
+    pytest.importorskip("torch")
+    for width in (4, 8):
+        plan = tmp_path / f"{width}.toml"
+        plan.write_text(PLAN.replace("width = 4", f"width = {width}"))
+        done = run("transfer", "run", plan, "-o", tmp_path / "out", "--jobs", 1)
+        assert done.exit_code == 0
+        assert (f"{RUNS} runs of another plan" in done.stderr) == (width == 8)

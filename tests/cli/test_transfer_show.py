@@ -293,7 +293,7 @@ def test_single_comparisons_are_called_by_their_question(run):
     grid = said.partition("Differences")[2]
     for one in singles:
         assert words(one.question) in grid
-    assert grid.index(words(singles[0].question)) < grid.index("from digits"), "the main matter"
+    assert grid.index(words(singles[0].question)) < grid.index("from cifar10"), "the main matter"
 
 
 def test_a_comparison_alone_in_its_question_is_in_no_grid():

@@ -169,12 +169,12 @@ BOMBS = {
 
 @pytest.mark.parametrize("what", BOMBS)
 def test_bombs_are_walked_once(what: str) -> None:
-    begin = time.perf_counter()
+    begin = time.process_time()  # others may be at work
     found = unpickle(memoryview(BOMBS[what]))
     walk(found.value)
     assert repr(found.value if isinstance(found.value, Opaque) else 0)
     del found
-    assert time.perf_counter() - begin < 5
+    assert time.process_time() - begin < 5
 
 
 def test_too_many_instructions_are_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:

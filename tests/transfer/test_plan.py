@@ -6,9 +6,12 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from filterdb.errors import TransferError
+from filterdb.keys.key_set import KeySet
+from filterdb.keys.sets.set_file import save_keys
 from filterdb.transfer.experiments import EXPERIMENTS, runs_of
 from filterdb.transfer.options import OPTIONS
 from filterdb.transfer.plan import plan_of, read_plan
@@ -177,8 +180,14 @@ def test_files_that_are_no_plans(tmp_path: Path) -> None:
         assert str(path) in str(caught.value)
 
 
-def test_the_plans_of_the_documentation_can_be_run() -> None:
+def test_the_plans_of_the_documentation_can_be_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plans = sorted((Path(__file__).parents[2] / "docs" / "plans").glob("*.toml"))
     assert plans
+    monkeypatch.chdir(tmp_path)
+    sixteen = KeySet("keys16", np.random.default_rng(0).normal(size=(16, 7, 7)))
+    save_keys(sixteen, tmp_path / "keys16.safetensors")  # as `keys find --k 16` writes them
     counts = {path.stem: len(runs_of(read_plan(path))) for path in plans}
-    assert counts["layers-cifar"] == 93  # as the page says
+    said = {"layers-cifar": 93, "matrix": 189, "keys-cifar": 90}  # as the page does
+    assert counts == said | {"layers-tuned-cifar": 51}

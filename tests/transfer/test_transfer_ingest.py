@@ -43,9 +43,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def database(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> filterdb.Database:
-    found = ingest_runs(folder, tmp_path_factory.mktemp("db") / "db")
+    place = tmp_path_factory.mktemp("db") / "db"
+    found = ingest_runs(folder, place)
     assert (found.files.added, found.files.failed, found.without) == (27, 0, ())
-    return filterdb.open(tmp_path_factory.getbasetemp() / "db0" / "db")
+    return filterdb.open(place)
 
 
 def test_every_network_has_its_name_and_its_metadata(folder: Path, database) -> None:

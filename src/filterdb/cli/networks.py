@@ -79,7 +79,7 @@ def counts_line(counts: Mapping[str, Any]) -> str:
         "raw": "raw (a batch normalisation follows)",
         "folded": "folded into theirs",
         "no_norm": "without one",
-        "unknown": "unknown",
+        "unknown": "unknown" if asked == "stored" else "unknown, measured as stored",
     }
     parts = [f"{counts[state]} {words}" for state, words in told.items() if counts[state]]
     return f"Weights measured: {asked}. Layers: {', '.join(parts)}."

@@ -113,7 +113,8 @@ def executed(plan: Plan, folder: Path, **how: Any) -> Result:
     from filterdb.figures.saving import write_whole
     from filterdb.transfer.book import FILE, PLAN, RESULT, Book
     from filterdb.transfer.engine import execute
-    from filterdb.transfer.experiments import check_data, more_of, runs_of
+    from filterdb.transfer.experiments import check_data, more_of, runs_of, unfolds
+    from filterdb.words import counted
 
     runs = runs_of(plan)
     require("torch", extra="transfer")
@@ -121,6 +122,12 @@ def executed(plan: Plan, folder: Path, **how: Any) -> Result:
     there = Book(folder).rows() if (folder / FILE).exists() else []
     finished = {row.id for row in there if row.finished}
     check_data(run for run in runs if run.id not in finished)
+    strangers = len({row.id for row in there} - {run.id for run in runs})
+    if strangers and not unfolds(plan):  # whose later runs follow from what these come to
+        click.echo(
+            f"{folder} has {counted(strangers, 'run')} of another plan: they stay in its book, "
+            "and in no result of this one.", err=True,
+        )  # fmt: skip
     Book(folder)
     write_whole(plan.to_toml().encode(), folder / PLAN)
     with working() as report:

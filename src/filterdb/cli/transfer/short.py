@@ -153,6 +153,9 @@ def plan_from(
     """
     from filterdb.transfer.plan import plan_of
 
+    if data is not None and experiment == "matrix":
+        msg = "A matrix has several sets: --set matrix.sets.mine=PATH adds one, and so on."
+        raise click.BadParameter(msg, param_hint="--data")
     told = plan_of({"experiment": experiment}).to_dict()
     told["seeds"] = list(range(seeds))
     if data is not None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from filterdb.errors import TransferError
 from filterdb.transfer.data import Images
 from filterdb.transfer.data.naming import listed
-from filterdb.transfer.loaded import loaded
+from filterdb.transfer.loaded import Loaded, loaded
 from filterdb.transfer.networks.registry import check_size
 from filterdb.transfer.run import Data, Run
 
@@ -46,7 +46,7 @@ def check_data(runs: Iterable[Run]) -> None:
         check_size(run.network, run.arguments, run.data.size)
     sets: dict[Data, _Digests] = {}
     for data in dict.fromkeys(_whole(run.data) for run in runs):
-        both = loaded(data)
+        both = _loaded(data)
         _check_classes(both.train, both.test)
         sets[data] = _Digests(_digests(both.train), _digests(both.test))
     known = {run.id: run for run in runs}
@@ -62,6 +62,20 @@ def check_data(runs: Iterable[Run]) -> None:
                 "test parts of their own."
             )
             raise TransferError(msg)
+
+
+def _loaded(data: Data) -> Loaded:
+    """The images of a set; a split that its classes do not fit is named as the cause."""
+    try:
+        return loaded(data)
+    except TransferError as error:
+        if data.split is None:
+            raise
+        msg = (
+            f"{error} The classes are split by {data.split!r}: say another split, of two or more "
+            "classes a side, e.g. --set layers.split=pets=cat,dog, or layers.split=halves."
+        )
+        raise TransferError(msg) from error
 
 
 def _whole(data: Data) -> Data:
