@@ -69,3 +69,29 @@ def test_parts_belong_to_their_index(tmp_path: Path) -> None:
     candidates, ignored = found(tmp_path)
     assert candidates == [("model.safetensors.index.json", True)]
     assert set(ignored.values()) == {"part of model.safetensors.index.json"}
+
+
+def test_a_folder_with_other_networks_is_walked(tmp_path: Path) -> None:
+    with tarfile.open(FILES / "tensorflow" / "keras_saved.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    whole = next(tmp_path.rglob("saved_model.pb")).parent
+    (whole / "more").mkdir()
+    for place in (whole, whole / "more"):
+        save_file({"a.weight": np.ones((2, 3, 3, 3), "f4")}, place / "other.safetensors")
+    candidates, ignored = found(tmp_path)
+    assert [name for name, readable in candidates if readable] == [
+        "other.safetensors", "other.safetensors", "saved_model.pb"
+    ]  # fmt: skip
+    assert ignored["variables.index"] == "part of saved_model.pb"
+
+
+def test_a_pickle_alone_makes_no_checkpoint_of_its_folder(tmp_path: Path) -> None:
+    save_file({"a.weight": np.ones((2, 3, 3, 3), "f4")}, tmp_path / "net.safetensors")
+    (tmp_path / "data.pkl").write_bytes(b"x")
+    assert ("net.safetensors", True) in found(tmp_path)[0]
+
+
+@pytest.mark.parametrize("text", ["car\ntruck\nbus\n", "cat\ndog\n", "crack\nhole\n"])
+def test_a_list_of_labels_is_no_pickle(tmp_path: Path, text: str) -> None:
+    (tmp_path / "labels.txt").write_text(text)
+    assert found(tmp_path)[0] == []

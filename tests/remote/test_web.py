@@ -75,6 +75,17 @@ def test_without_a_checksum_it_is_asked_whether_it_changed(
         filterdb.read(url)
 
 
+def test_a_wrong_checksum_is_found_in_the_cache_too(hub: Hub, url: str, two_layers: bytes) -> None:
+    kept = fetching.fetch(url).path
+    wrong = "0" * 64
+    with pytest.raises(CorruptFileError, match="not the one that was given"):
+        fetching.fetch(f"{url}#sha256={wrong}")
+    right = hashlib.sha256(two_layers).hexdigest()
+    kept.write_bytes(two_layers[:-1] + b"?")  # damaged in the cache
+    again()
+    assert fetching.fetch(f"{url}#sha256={right}").path.read_bytes() == two_layers
+
+
 def test_another_content_than_the_checksum_says(hub: Hub, url: str) -> None:
     with pytest.raises(CorruptFileError, match="not the one that was given"):
         filterdb.read(f"{url}#sha256={'0' * 64}")

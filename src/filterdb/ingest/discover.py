@@ -20,6 +20,8 @@ WEIGHT_SUFFIXES = {".bin", ".caffemodel", ".ckpt", ".gguf", ".h5", ".hdf5", ".ke
                    ".pickle", ".pkl", ".pt", ".pth", ".safetensors", ".tar", ".tflite", ".th",
                    ".weights"}  # fmt: skip
 """A file that is no network, under such a name, was meant to be one: it fails."""
+PACKAGES = {"coreml", "orbax"}
+"""Formats of folders that hold nothing but what belongs to them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,25 @@ def _is_model(folder: Path) -> bool:
     kind = _identify(folder)
     if isinstance(kind, Recognised):
         return kind.model
-    return kind is not None and not isinstance(kind, ReadError)
+    if kind is None or isinstance(kind, ReadError):
+        return False
+    return kind.FORMAT.name in PACKAGES or not _holds_others(folder)  # type: ignore[attr-defined]
+
+
+def _holds_others(folder: Path) -> bool:
+    """Whether a folder is part of a network, or has others besides the one that it stands for."""
+    own = _candidate(folder, _absolute(folder)).path
+    if _main_file(_identify(own), own) is not None:  # the variables of a SavedModel
+        return True
+    for here, subfolders, files in os.walk(folder):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        for name in files:
+            path = _absolute(Path(here) / name)
+            kind = None if path == own or name.startswith(".") else _identify(path)
+            network = kind is not None and not isinstance(kind, Recognised | ReadError)
+            if network and _main_file(kind, path) is None and index_beside(path) is None:
+                return True
+    return False
 
 
 def _identify(path: Path) -> object:

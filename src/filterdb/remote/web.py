@@ -45,8 +45,9 @@ def fetch_web(address: WebAddress) -> Fetched:
     place = cache_folder() / hashlib.sha256(address.url.encode()).hexdigest()[:32]
     notes: tuple[str, ...] = ()
     sha256 = address.sha256
-    if sha256 is None or not (place / sha256 / address.file).is_file():
-        before = last_answer(place, address)
+    if sha256 is None or not is_kept(place / sha256 / address.file, sha256):
+        # With a checksum an answer of the server's that nothing changed would prove nothing.
+        before = {} if sha256 else last_answer(place, address)
         try:
             sha256 = download(address, place, before)
         except OSError as error:
@@ -80,6 +81,15 @@ def cache_folder() -> Path:
     """Where downloads from the web are kept."""
     home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     return Path(home) / "filterdb" / "web"
+
+
+def is_kept(path: Path, sha256: str) -> bool:
+    """Whether a file is in the cache, with the content that its checksum says."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except OSError:
+        return False
 
 
 def last_answer(place: Path, address: WebAddress) -> dict[str, str]:

@@ -35,5 +35,7 @@ def demo(out: str | None, **how: Any) -> None:
     with nullcontext(out) if out else TemporaryDirectory() as folder:
         result = executed(plan_from("keys", SETTINGS), Path(folder), device="cpu", **how)
     present(result, folder=out)
+    show("A network so small shows how a result reads, and not what keys can do: that is what "
+         "`filterdb transfer show keys` has.")  # fmt: skip
     if result.coverage.count("failed"):
         raise click.exceptions.Exit(SOME_FAILED)

@@ -11,7 +11,7 @@ from filterdb.cli.transfer.doing import carry_out, run_options
 
 
 @click.command()
-@click.argument("plan", metavar="PLAN.toml", type=click.Path(dir_okay=False))
+@click.argument("plan", metavar="PLAN.toml", type=click.Path(exists=True, dir_okay=False))
 @run_options
 def run(plan: str, out: str | None, **how: Any) -> None:
     """Do the runs of a plan and say what they come to.

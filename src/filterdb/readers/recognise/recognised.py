@@ -25,6 +25,7 @@ from filterdb.readers.recognise.signatures import (
     is_joblib,
     is_tar,
     is_tfjs_shard,
+    is_unpacked_checkpoint,
     is_zeros,
 )
 
@@ -38,7 +39,7 @@ FOLDERS = (
         "pytorch-folder",
         "an unpacked PyTorch checkpoint (data.pkl and a folder of storages)",
         "Pack it again, uncompressed, with its folder: `zip -0 -r model.pth FOLDER`.",
-        folder_with("data.pkl"),
+        is_unpacked_checkpoint,
     ),
 )
 

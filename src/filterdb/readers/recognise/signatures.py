@@ -69,6 +69,13 @@ def is_checkpoint_data(head: Head) -> bool:
     return last_bytes(head.path.with_name(f"{stem[1]}.index"), 8) == SSTABLE_MAGIC
 
 
+def is_unpacked_checkpoint(head: Head) -> bool:
+    """A folder with what PyTorch packs into its archives: the pickle, and storages or a version."""
+    if not head.is_folder or not (head.path / "data.pkl").is_file():
+        return False
+    return (head.path / "data").is_dir() or (head.path / "version").is_file()
+
+
 def is_checkpoint_folder(head: Head) -> bool:
     """A folder that says which of the checkpoints in it is the latest."""
     if not head.is_folder:
@@ -130,8 +137,9 @@ def contains(path: Path, *needles: bytes) -> bool:
 # Pickles and other serialised objects
 
 PICKLE_TEXT = re.compile(
-    rb"\(?[dl]p\d+\n|\(?c[A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n|[}\](]q[\x00-\xff]"
+    rb"\(?[dl]p\d+\n|\(?c[A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n[(q)p}\]Rt]|[}\](]q[\x00-\xff]"
 )
+"""A list of words may begin like a pickle of protocol 0: what follows its first object decides."""
 
 
 def is_pickle(head: Head) -> bool:

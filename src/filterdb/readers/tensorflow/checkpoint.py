@@ -50,8 +50,13 @@ def index_in(folder: Path) -> Path | None:
 
 
 def main_file(head: Head) -> Path | None:
-    """The file that stands for a folder; None for a file, which stands for itself."""
-    return index_in(head.path) if head.is_folder else None
+    """The file that stands for a folder, or for the variables of a SavedModel; else None."""
+    if head.is_folder:
+        return index_in(head.path)
+    if head.path.parts[-2:] == ("variables", "variables.index"):
+        graph = head.path.parent.with_name("saved_model.pb")
+        return graph if graph.is_file() else None
+    return None
 
 
 def read(head: Head) -> Contents:
