@@ -111,3 +111,13 @@ def test_every_weight_is_a_layer_once_and_keeps_its_filters(pairs: list[tuple[in
 def sorted_rows(weights: np.ndarray) -> np.ndarray:
     rows = weights.reshape(-1, 9)
     return rows[np.lexsort(rows.T)]
+
+
+def test_pixels_are_no_filters() -> None:
+    pixels = Tensor("images", (10, 3, 8, 8), "uint8", lambda: np.zeros((10, 3, 8, 8), "u1"))
+    scaled = Tensor(
+        "q.weight", (4, 3, 3, 3), "uint8", lambda: np.ones((4, 3, 3, 3)), None, "affine"
+    )
+    found = assign_roles(Contents("npz", (pixels, scaled)), "images.npz")
+    assert [layer.name for layer in found.layers] == ["q"]
+    assert "pixels or indices" in found.skipped[0].reason

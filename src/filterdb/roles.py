@@ -108,6 +108,8 @@ def why_not(tensor: Tensor) -> str | None:
         return f"empty weight of shape {shape}"
     if tensor.conv is not None:
         return None
+    if tensor.dtype.startswith("uint") and not tensor.scheme:
+        return f"{tensor.dtype} without a scale: pixels or indices, no filters"
     if "parametrizations." in tensor.name[-LONGEST_NAME:]:
         return "a part of a parametrised weight whose rule is not followed"
     if is_factor(tensor.name):

@@ -108,6 +108,7 @@ def test_the_result_is_the_json_of_the_contract(tmp_path, models):
         "files_without_row": [],
         "renamed_columns": {},
         "outside_vocabulary": [],
+        "respelt": [],
     }
     assert repr(result) == "<IngestResult: 4 added, 1 unchanged, 3 failed, 2 ignored>"
     assert list(result.to_pandas()["status"]) == [row["status"] for row in data["models"]]

@@ -12,6 +12,7 @@ from filterdb.ingest.vocabulary import (
     in_vocabulary,
     is_outside,
     outside_vocabulary,
+    respelt,
 )
 
 PUBLISHED_TASKS = (
@@ -79,3 +80,8 @@ def test_every_word_of_the_zoo_is_known(zoo: Path) -> None:
             assert not [row[name] for name in KNOWN if is_outside(name, row[name])]
             # Its tasks are spelt as the vocabulary spells them.
             assert in_vocabulary("task", row["task"]) == row["task"]
+
+
+def test_respelt_words_are_told_with_what_they_became() -> None:
+    rows = [{"task": "seg", "run": "seg"}, {"task": "segmentation"}, {"task": "seg"}]
+    assert respelt(rows) == ("task: seg -> segmentation (2)",)

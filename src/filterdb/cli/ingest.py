@@ -78,6 +78,10 @@ def present(db: str, result: IngestResult) -> None:
     renamed = [f"{old} -> {new}" for old, new in result.renamed_columns.items()]
     listed("CSV columns renamed, as the catalogue has their name", renamed)
     listed("Words outside the vocabulary, kept as they are", result.outside_vocabulary)
+    listed(
+        "Words as the vocabulary has them (yours stay as own_words)",
+        result.respelt,
+    )
     if not result.models:
         show("There are no files to take in.")
         return

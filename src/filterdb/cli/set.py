@@ -90,5 +90,9 @@ def present(db: str, result: SetResult) -> None:
     new = [f"{name} (did you mean {hint}?)" if hint else name for name, hint in hints.items()]
     listed("New columns", new)
     listed("Words outside the vocabulary, kept as they are", list(result.outside_vocabulary))
+    listed(
+        "Words as the vocabulary has them (yours stay as own_words)",
+        list(result.respelt),
+    )
     said = counted(len(result.models), "model")
     show(f"[bold]{plain(db)}[/]: {len(result.changed):,} of {said} changed.")

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from filterdb.errors import MetadataError
-from filterdb.ingest.vocabulary import outside_vocabulary
+from filterdb.ingest.vocabulary import outside_vocabulary, respelt
 from filterdb.store.schema import LAYERS, METADATA, MODELS
 
 KEYS = ("file", "filename", "path", "name", "model")
@@ -53,6 +53,11 @@ class Metadata:
     def outside_vocabulary(self) -> tuple[str, ...]:
         """Words that the vocabulary lacks, each with its column: kept as they are."""
         return outside_vocabulary(self.of_file.values())
+
+    @property
+    def respelt(self) -> tuple[str, ...]:
+        """Words that the vocabulary has another for, each with its column and that."""
+        return respelt(self.of_file.values())
 
 
 @dataclass(frozen=True, slots=True)

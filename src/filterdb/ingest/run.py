@@ -68,7 +68,7 @@ class IngestResult(Tally):
         One row a file.
     ignored
         Files and folders that were passed over, with reasons.
-    unmatched_rows, files_without_row, renamed_columns, outside_vocabulary
+    unmatched_rows, files_without_row, renamed_columns, outside_vocabulary, respelt
         As in :class:`~filterdb.ingest.metadata.Metadata`.
     """
 
@@ -78,6 +78,7 @@ class IngestResult(Tally):
     files_without_row: list[str]
     renamed_columns: dict[str, str]
     outside_vocabulary: list[str]
+    respelt: list[str]
 
     def to_dict(self) -> dict[str, Any]:
         """The result as in the JSON of ``filterdb ingest``."""
@@ -92,6 +93,7 @@ class IngestResult(Tally):
                 "files_without_row": list(self.files_without_row),
                 "renamed_columns": dict(self.renamed_columns),
                 "outside_vocabulary": list(self.outside_vocabulary),
+                "respelt": list(self.respelt),
             },
         }
 
@@ -198,6 +200,7 @@ def ingest(
         files_without_row=list(said.files_without_row),
         renamed_columns=dict(said.renamed_columns),
         outside_vocabulary=list(said.outside_vocabulary),
+        respelt=list(said.respelt),
     )
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from filterdb.errors import ExportError, MetadataError, ModelNotFoundError
 from filterdb.ingest.inferring import settle
 from filterdb.ingest.metadata import KEYS, RESERVED, name_columns, read_table, typed
-from filterdb.ingest.vocabulary import outside_vocabulary
+from filterdb.ingest.vocabulary import outside_vocabulary, respelt
 from filterdb.store.catalogue import Catalogue
 from filterdb.store.columns import lacking
 from filterdb.store.connection import open_to_read
@@ -54,6 +54,8 @@ class SetResult:
         Words of ``task`` and ``visual_category`` that the vocabulary lacks: kept as they are.
     renamed_columns
         Column of a table -> column of the catalogue, where its own name was taken.
+    respelt
+        Words that the vocabulary has another for, with that.
     """
 
     models: tuple[str, ...]
@@ -62,6 +64,7 @@ class SetResult:
     unmatched_rows: tuple[str, ...] = ()
     outside_vocabulary: tuple[str, ...] = ()
     renamed_columns: Mapping[str, str] | None = None
+    respelt: tuple[str, ...] = ()
 
     def to_dict(self) -> Row:
         """The result as in the JSON of ``filterdb set``."""
@@ -72,6 +75,7 @@ class SetResult:
             "unmatched_rows": list(self.unmatched_rows),
             "outside_vocabulary": list(self.outside_vocabulary),
             "renamed_columns": dict(self.renamed_columns or {}),
+            "respelt": list(self.respelt),
         }
 
 
@@ -111,7 +115,8 @@ def set_values(folder: Path, names: Iterable[str], said: Mapping[str, Any]) -> S
             cleared = bool(empty) and catalogue.clear_metadata(number, empty)
             if catalogue.set_metadata(number, words, sources=sources) or cleared:
                 changed.append(name)
-    return SetResult(tuple(there), tuple(changed), fresh, (), outside_vocabulary([row]))
+    return SetResult(tuple(there), tuple(changed), fresh, (), outside_vocabulary([row]), None,
+                     respelt([row]))  # fmt: skip
 
 
 def set_from_table(folder: Path, path: PathLike) -> SetResult:
@@ -170,6 +175,7 @@ def set_from_table(folder: Path, path: PathLike) -> SetResult:
     return SetResult(
         tuple(there[number]["name"] for number in claims),
         tuple(changed), fresh, tuple(unmatched), outside_vocabulary(said), renamed,
+        respelt(said),
     )  # fmt: skip
 
 

@@ -143,6 +143,20 @@ def outside_vocabulary(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(f"{column}: {word} ({number})" for (column, word), number in sorted(count.items()))
 
 
+def respelt(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The words in some rows that the vocabulary has another for, each with that and its count."""
+    count = Counter(
+        (column, value, in_vocabulary(column, value))
+        for row in rows
+        for column, value in row.items()
+        if column in KNOWN and in_vocabulary(column, value) != value
+    )
+    return tuple(
+        f"{column}: {word} -> {ours} ({number})"
+        for (column, word, ours), number in sorted(count.items())
+    )
+
+
 def _spelt(word: str) -> str:
     """A word without what people differ in: case, and what stands between its parts."""
     return re.sub(r"[\s_/-]+", "-", word.strip().rstrip(".").lower())
