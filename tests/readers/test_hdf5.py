@@ -466,6 +466,7 @@ def test_a_crash_or_a_hang_of_the_library_is_an_error(
     (tmp_path / "worker.py").write_text(program)
     monkeypatch.setattr(hdf5_file, "WORKER", tmp_path / "worker.py")
     monkeypatch.setattr(hdf5_file, "PATIENCE", patience)
+    monkeypatch.setattr(hdf5_file, "START", 0)
     with pytest.raises(error, match=words):
         contents(saved)
 

@@ -31,8 +31,10 @@ from filterdb.readers.limits import allowed_bytes, check_expansion
 from filterdb.readers.mapping import map_file
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-PATIENCE = 30.0
+PATIENCE = 4.0
 """Seconds that the helper may take for a file, before its size is counted in."""
+START = 10.0
+"""Seconds more for a helper that has to start first: on a busy machine that takes its time."""
 BYTES_PER_SECOND = 2e7
 WORKER = Path(__file__).with_name("hdf5_worker.py")
 HELPER_MEMORY = 2**28
@@ -186,11 +188,11 @@ class Helper:
         line = json.dumps(request).encode() + b"\n"
         with self.lock:
             fresh = self.start()
-            answer = self.exchange(line, patience)
+            answer = self.exchange(line, patience + START * fresh)
             if answer is None and not fresh:
                 # It may have died of the file before: only a fresh one is a witness.
                 self.start()
-                answer = self.exchange(line, patience)
+                answer = self.exchange(line, patience + START)
         if answer is None:
             msg = "The HDF5 library broke down on it: the file is damaged. Download it again."
             raise CorruptFileError(msg)
