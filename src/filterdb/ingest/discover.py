@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filterdb.errors import ReadError
-from filterdb.readers.format import Recognised
+from filterdb.readers.format import Reader, Recognised
 from filterdb.readers.head import Head
 from filterdb.readers.registry import identify
 from filterdb.readers.sharded import index_beside
@@ -112,23 +112,57 @@ def _fetched(text: str) -> Candidate:
 
 
 def _given(path: Path) -> Candidate:
-    return _candidate(path, _absolute(path).parent)
+    return _candidate(path, _Seen.at(path), _absolute(path).parent)
 
 
-def _candidate(path: Path, top: Path) -> Candidate:
-    kind = _identify(path)
-    readable = kind is not None and not isinstance(kind, Recognised | ReadError)
-    absolute = _absolute(path)
-    return Candidate(
-        _main_file(kind, absolute) or absolute, str(path), _names(absolute, top), readable
-    )
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What one look at a path told.
+
+    Attributes
+    ----------
+    path
+        Absolute.
+    kind
+        The reader, what it is recognised as, None for the unknown, or the error of looking.
+    main
+        The file of a model that stands for this one, or for this folder; None where it stands
+        for itself.
+    """
+
+    path: Path
+    kind: Reader | Recognised | ReadError | None
+    main: Path | None = None
+
+    @classmethod
+    def at(cls, path: Path) -> _Seen:
+        """Look at a path."""
+        absolute = _absolute(path)  # "." has no name to look at
+        try:
+            head = Head.of(absolute)
+            kind = identify(head)
+        except ReadError as error:
+            return cls(absolute, error)
+        find: Callable[[Head], Path | None] = getattr(kind, "main_file", lambda _: None)
+        # The head of a checkpoint that is given by its prefix is that of its index.
+        main = find(head) or (head.path if head.path != absolute else None)
+        return cls(absolute, kind, main)
+
+    @property
+    def readable(self) -> bool:
+        """Whether a reader knows the content."""
+        return self.kind is not None and not isinstance(self.kind, Recognised | ReadError)
+
+
+def _candidate(path: Path, seen: _Seen, top: Path) -> Candidate:
+    return Candidate(seen.main or seen.path, str(path), _names(seen.path, top), seen.readable)
 
 
 def _below(root: Path) -> Iterator[Candidate | Ignored]:
-    if _is_model(root):
-        yield _given(root)
+    seen, top = _Seen.at(root), _absolute(root)
+    if _is_model(seen):
+        yield _candidate(root, seen, top.parent)
         return
-    top = _absolute(root)
     errors: list[OSError] = []
     for folder, subfolders, files in os.walk(root, onerror=errors.append):
         here = Path(folder)
@@ -156,7 +190,8 @@ def _subfolder(path: Path, top: Path) -> Candidate | Ignored | None:
         return Ignored(str(path), "a hidden folder")
     if path.is_symlink():
         return Ignored(str(path), "a link to a folder; give the folder itself to take it in")
-    return _candidate(path, top) if _is_model(path) else None
+    seen = _Seen.at(path)
+    return _candidate(path, seen, top) if _is_model(seen) else None
 
 
 def _file(path: Path, top: Path) -> Candidate | Ignored:
@@ -164,60 +199,41 @@ def _file(path: Path, top: Path) -> Candidate | Ignored:
         return Ignored(str(path), "a hidden file")
     if path.exists() and not path.is_file():
         return Ignored(str(path), "not a regular file")
-    kind = _identify(path)
+    seen = _Seen.at(path)
+    kind = seen.kind
     if isinstance(kind, Recognised) and not kind.model and path.suffix not in WEIGHT_SUFFIXES:
         return Ignored(str(path), kind.title)
-    whole = _main_file(kind, _absolute(path)) or index_beside(_absolute(path))
+    whole = seen.main or index_beside(seen.path)
     if whole is not None:
         return Ignored(str(path), f"part of {whole.name}")
-    return _candidate(path, top)
+    return _candidate(path, seen, top)
 
 
-def _main_file(kind: object, path: Path) -> Path | None:
-    """The file of a model that stands for another file of it, or for its folder."""
-    finder = getattr(kind, "main_file", None)
-    if finder is None:
-        return None
-    try:
-        head = Head.of(path)
-    except ReadError:
-        return None
-    found: Path | None = finder(head)
-    return found or (head.path if head.path != path else None)  # a checkpoint, by its prefix
-
-
-def _is_model(folder: Path) -> bool:
+def _is_model(folder: _Seen) -> bool:
     """True for a folder that is one model as a whole (a SavedModel, an .mlpackage)."""
-    kind = _identify(folder)
+    kind = folder.kind
     if isinstance(kind, Recognised):
         return kind.model
     if kind is None or isinstance(kind, ReadError):
         return False
-    return kind.FORMAT.name in PACKAGES or not _holds_others(folder)  # type: ignore[attr-defined]
+    return kind.FORMAT.name in PACKAGES or not _holds_others(folder)
 
 
-def _holds_others(folder: Path) -> bool:
+def _holds_others(folder: _Seen) -> bool:
     """Whether a folder is part of a network, or has others besides the one that it stands for."""
-    own = _candidate(folder, _absolute(folder)).path
-    if _main_file(_identify(own), own) is not None:  # the variables of a SavedModel
+    own = folder.main or folder.path
+    if _Seen.at(own).main not in (None, own):  # the variables of a SavedModel
         return True
-    for here, subfolders, files in os.walk(folder):
+    for here, subfolders, files in os.walk(folder.path):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in files:
-            path = _absolute(Path(here) / name)
-            kind = None if path == own or name.startswith(".") else _identify(path)
-            network = kind is not None and not isinstance(kind, Recognised | ReadError)
-            if network and _main_file(kind, path) is None and index_beside(path) is None:
+            path = Path(here) / name
+            if path == own or name.startswith("."):
+                continue
+            seen = _Seen.at(path)
+            if seen.readable and seen.main is None and index_beside(seen.path) is None:
                 return True
     return False
-
-
-def _identify(path: Path) -> object:
-    """The reader, what it is recognised as, None for the unknown, or the error of looking."""
-    try:
-        return identify(Head.of(_absolute(path)))  # "." has no name to look at
-    except ReadError as error:
-        return error
 
 
 def _names(path: Path, top: Path) -> tuple[str, ...]:
